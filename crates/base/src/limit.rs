@@ -1,0 +1,144 @@
+//! Every bound of the system, with its unit and its reason. Nothing else in the code invents a limit.
+
+use std::time::Duration;
+
+// Names and rows (docs/wire/vikingdb.md sections 2.2, 2.4, 3.7).
+
+/// Bytes of a collection, index, field or alias name.
+pub const NAME_BYTES: usize = 128;
+/// Bytes of a bucket name; the common rule of S3, TOS and BOS.
+pub const BUCKET_NAME_BYTES: usize = 63;
+/// Bytes of an object key; the common rule of S3, TOS and BOS.
+pub const OBJECT_KEY_BYTES: usize = 1024;
+/// Bytes of a string primary key: keeps key ranges in metadata small.
+pub const KEY_BYTES: usize = 1024;
+/// Rows of one upsert, update, delete or fetch call; the vendor's limit, and it must stay below 128 because generated
+/// keys keep the row's place in the call in 7 bits.
+pub const ROWS_PER_CALL: usize = 100;
+/// Stored bytes of one row; the vendor's limit.
+pub const ROW_BYTES: usize = 65_535;
+/// Fields of a collection; the vendor's limit.
+pub const FIELDS: usize = 200;
+/// Collections of an account; the vendor's limit.
+pub const COLLECTIONS_PER_ACCOUNT: usize = 200;
+/// Aliases of a collection.
+pub const ALIASES_PER_COLLECTION: usize = 100;
+/// Dimensions of a dense vector, and the number they are a multiple of; the vendor's limits.
+pub const VECTOR_DIM_MIN: u32 = 4;
+/// See [`VECTOR_DIM_MIN`].
+pub const VECTOR_DIM_MAX: u32 = 4096;
+/// See [`VECTOR_DIM_MIN`].
+pub const VECTOR_DIM_STEP: u32 = 4;
+/// Elements of a list field; bounded again by [`ROW_BYTES`].
+pub const LIST_ELEMENTS: usize = 4096;
+/// Bytes of a description.
+pub const DESCRIPTION_BYTES: usize = 65_535;
+/// Seconds of a TTL: a hundred years, so that adding it to a date cannot overflow.
+pub const TTL_SECONDS: i64 = 3_155_760_000;
+
+// Requests.
+
+/// Bytes of a request body. 100 rows of the largest size fit as JSON text.
+pub const BODY_BYTES: usize = 16 * 1024 * 1024;
+/// Nesting of a JSON body; no documented call needs more than 14.
+pub const JSON_DEPTH: usize = 32;
+/// Headers of a request.
+pub const HEADERS: usize = 64;
+/// Bytes of a request's head (request line and headers).
+pub const HEAD_BYTES: usize = 64 * 1024;
+/// Time for a client to send its headers.
+pub const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
+/// Time for a client to send its body.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+/// Time for one request from its last byte to its answer; past it the client gets 1000028 and the work is dropped.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
+/// Open connections; past it new ones wait in the kernel's queue.
+pub const CONNECTIONS: usize = 1024;
+/// Requests being handled at once; past it 429 / 1000029.
+pub const REQUESTS_IN_FLIGHT: usize = 512;
+/// Body bytes held by all requests at once; past it 429 / 1000029.
+pub const BODY_BYTES_IN_FLIGHT: usize = 512 * 1024 * 1024;
+/// Distance of a request's date from the server's clock.
+pub const CLOCK_SKEW: Duration = Duration::from_secs(900);
+/// Derived signing keys kept, one per (key, day, region, service).
+pub const SIGNING_KEYS_CACHED: usize = 1024;
+/// Time for running requests to end after SIGTERM.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+// Filters (docs/wire/vikingdb.md section 4).
+
+/// Nesting of a filter.
+pub const FILTER_DEPTH: usize = 12;
+/// Nodes of a filter.
+pub const FILTER_NODES: usize = 1024;
+/// Values of one `must` or `must_not`.
+pub const FILTER_VALUES: usize = 10_000;
+
+// Tables.
+
+/// Bytes of rows in a memtable before it is frozen and flushed.
+pub const MEMTABLE_BYTES: usize = 64 * 1024 * 1024;
+/// Frozen memtables waiting for their flush; past it writers wait.
+pub const MEMTABLES_FROZEN: usize = 2;
+/// Time a writer waits for memtable room before 429 / 1000029.
+pub const WRITE_WAIT: Duration = Duration::from_secs(10);
+/// Calls queued for a table's committer; past it 429 / 1000029.
+pub const COMMIT_QUEUE_CALLS: usize = 1024;
+/// Bytes of one group commit: bounds the latency of the calls in it.
+pub const COMMIT_GROUP_BYTES: usize = 8 * 1024 * 1024;
+/// Bytes of one log file; small enough that trimming frees space soon.
+pub const LOG_FILE_BYTES: u64 = 64 * 1024 * 1024;
+/// Bytes of one log record: a call's rows of the largest size, with room for framing.
+pub const LOG_RECORD_BYTES: usize = 16 * 1024 * 1024;
+/// Rows of a record batch in a segment.
+pub const BATCH_ROWS: usize = 64 * 1024;
+/// Bytes of a record batch in a segment; bounds 32-bit string offsets and the cost of a first touch.
+pub const BATCH_BYTES: usize = 64 * 1024 * 1024;
+/// Bytes of a segment; bounds the work of one compaction.
+pub const SEGMENT_BYTES: u64 = 2 * 1024 * 1024 * 1024;
+/// Segments of one size tier before they are merged.
+pub const COMPACTION_FANOUT: usize = 4;
+/// Dead share, in percent, at which a lone segment is rewritten.
+pub const COMPACTION_DEAD_PERCENT: u64 = 30;
+/// Time between two looks for expired rows and unreferenced files.
+pub const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(60);
+
+// Tasks (docs/wire/vikingdb.md section 5).
+
+/// Tasks of an account that are not final; past it task/create answers 429 / 1000029.
+pub const TASKS_OPEN_PER_ACCOUNT: usize = 1000;
+/// Units running at once on one machine; the compute pool is the real bound.
+pub const UNITS_RUNNING: usize = 2;
+/// Units of one task.
+pub const UNITS_PER_TASK: usize = 100_000;
+/// Matched rows of an export unit, which is one file.
+pub const UNIT_ROWS: u64 = 1_000_000;
+/// Input bytes of an export unit.
+pub const UNIT_BYTES: u64 = 256 * 1024 * 1024;
+/// Failures of one unit through panics or child aborts before the task fails.
+pub const UNIT_STRIKES: u32 = 3;
+/// Retries of a unit whose store or disk was unavailable, with doubling pauses.
+pub const UNIT_RETRIES: u32 = 8;
+/// First pause of those; the last is about two minutes.
+pub const UNIT_RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// Time a lease on a unit lasts without renewal.
+pub const LEASE: Duration = Duration::from_secs(30);
+/// Time a task waits in `confirm` before it fails.
+pub const CONFIRM_WAIT: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Rows shown in `sampled_data`.
+pub const SAMPLE_ROWS: usize = 5;
+/// Rows looked at between two looks at the cancel flag of a scan: a few milliseconds of work.
+pub const CANCEL_CHECK_ROWS: usize = 64 * 1024;
+/// Objects listed per page.
+pub const LIST_PAGE: usize = 1000;
+/// Final tasks kept per account; the oldest go first.
+pub const TASKS_FINAL_PER_ACCOUNT: usize = 10_000;
+/// Time a final task is kept.
+pub const TASK_RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
+
+// Machine.
+
+/// Bytes of one part of a multipart upload; two are in flight per unit.
+pub const PART_BYTES: usize = 8 * 1024 * 1024;
+/// Free bytes that the data directory keeps: a write that would go below is refused before it starts.
+pub const DISK_RESERVE_BYTES: u64 = 64 * 1024 * 1024;
