@@ -40,6 +40,12 @@ pub const TTL_SECONDS: i64 = 3_155_760_000;
 
 /// Bytes of a request body. 100 rows of the largest size fit as JSON text.
 pub const BODY_BYTES: usize = 16 * 1024 * 1024;
+/// Bytes of an object put by one request; the common rule of S3, TOS and BOS.
+pub const OBJECT_PUT_BYTES: u64 = 5 * 1024 * 1024 * 1024;
+/// Bytes of a refused body that are read and dropped, so that its sender gets to see the answer.
+pub const REFUSED_BODY_BYTES: u64 = 4 * BODY_BYTES as u64;
+/// Bytes of an error's sentence in an answer; it may quote the request.
+pub const ERROR_MESSAGE_BYTES: usize = 1024;
 /// Nesting of a JSON body; no documented call needs more than 14.
 pub const JSON_DEPTH: usize = 32;
 /// Headers of a request.
@@ -105,10 +111,24 @@ pub const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(60);
 
 // Tasks (docs/wire/vikingdb.md section 5).
 
+/// Bytes of `task_params`, which every info and list answer repeats; 10,000 texts of 200 bytes fit.
+pub const TASK_PARAMS_BYTES: usize = 2 * 1024 * 1024;
 /// Tasks of an account that are not final; past it task/create answers 429 / 1000029.
 pub const TASKS_OPEN_PER_ACCOUNT: usize = 1000;
 /// Units running at once on one machine; the compute pool is the real bound.
 pub const UNITS_RUNNING: usize = 2;
+/// Input bytes from which an export is cut in two, so that two workers share it.
+pub const UNIT_SPLIT_BYTES: u64 = 16 * 1024 * 1024;
+/// Rows that a scan's plan counts together: units begin and end at multiples of it, in row numbers of a batch.
+pub const COUNT_BLOCK_ROWS: usize = 4096;
+/// Rows of a row group in an exported parquet file; what a reader that wants one row must decode.
+pub const ROW_GROUP_ROWS: usize = 64 * 1024;
+/// Bytes of its columns past which it is closed; bounds the memory of a unit.
+pub const ROW_GROUP_BYTES: usize = 48 * 1024 * 1024;
+/// Bytes of a page of vectors in it; what readers expect of a page.
+pub const PAGE_BYTES: usize = 1024 * 1024;
+/// Rows encoded by one job of the compute pool: some ten milliseconds of work.
+pub const EXPORT_STEP_ROWS: usize = 8 * 1024;
 /// Units of one task.
 pub const UNITS_PER_TASK: usize = 100_000;
 /// Matched rows of an export unit, which is one file.
@@ -131,6 +151,8 @@ pub const SAMPLE_ROWS: usize = 5;
 pub const CANCEL_CHECK_ROWS: usize = 64 * 1024;
 /// Objects listed per page.
 pub const LIST_PAGE: usize = 1000;
+/// Tasks of a list answer that names no page size.
+pub const TASKS_PER_PAGE: u64 = 100;
 /// Final tasks kept per account; the oldest go first.
 pub const TASKS_FINAL_PER_ACCOUNT: usize = 10_000;
 /// Time a final task is kept.
@@ -138,7 +160,30 @@ pub const TASK_RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
 
 // Machine.
 
+/// Jobs waiting in one lane of the compute pool: well above what open requests and running units can put there.
+pub const COMPUTE_QUEUE_JOBS: usize = 4096;
 /// Bytes of one part of a multipart upload; two are in flight per unit.
 pub const PART_BYTES: usize = 8 * 1024 * 1024;
+/// Parts of one upload on their way while the next is filled.
+pub const PARTS_IN_FLIGHT: usize = 2;
+/// Bytes of an object read at a time.
+pub const OBJECT_READ_BYTES: u64 = 256 * 1024;
 /// Free bytes that the data directory keeps: a write that would go below is refused before it starts.
 pub const DISK_RESERVE_BYTES: u64 = 64 * 1024 * 1024;
+
+// Control plane.
+
+/// Access keys kept decrypted in memory.
+pub const KEYS_CACHED: usize = 4096;
+/// Collections whose names are kept resolved.
+pub const COLLECTIONS_CACHED: usize = 4096;
+/// Grants of one access key.
+pub const GRANTS_PER_KEY: usize = 100;
+/// Body text above which decoding leaves the runtime's thread, in bytes: about half a millisecond of work.
+pub const DECODE_INLINE_BYTES: usize = 256 * 1024;
+/// Time between two saves of a running task's progress.
+pub const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
+/// Time task/drop and collection/drop wait for a running step to stop.
+pub const STOP_WAIT: Duration = Duration::from_secs(20);
+/// Tasks that run at once; the others stay queued. More would only share the same two units and hold more pins.
+pub const TASKS_RUNNING: usize = 4;

@@ -1,0 +1,357 @@
+//! Compaction: several segments become one, sorted, without their dead and expired rows.
+//!
+//! Inputs are read without any lock. When the result is published, rows that died meanwhile are looked up in it; if an
+//! input is gone, the work is thrown away.
+
+use std::collections::{BTreeMap, HashMap};
+
+use arrow_array::RecordBatch;
+use arrow_buffer::BooleanBuffer;
+use knarr_base::limit;
+use roaring::RoaringBitmap;
+
+use super::Table;
+use super::flush::Output;
+use super::gather::{BatchCutter, RowSizes, gather};
+use super::keys::{KeyColumn, KeyList, KeyRef};
+use super::manifest::{KeyDisk, SegmentDisk};
+use super::mask::live_rows;
+use super::segment::Segment;
+use super::snapshot::{both, unexpired};
+use super::version::{Held, Version};
+use super::view::{expiry_of, is_expired};
+use crate::columns;
+use crate::error::{Error, Result};
+
+/// What the decision looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Candidate {
+    pub(super) id: u64,
+    /// Bytes of its live rows.
+    pub(super) live_bytes: u64,
+    /// Dead and expired rows in percent.
+    pub(super) dead_percent: u64,
+}
+
+/// Segments to merge now, or none. Pure.
+///
+/// Segments whose sizes lie within one power of the fan-out form a tier; a tier with as many segments as the fan-out is
+/// merged, the smallest tier first. Segments near the largest size are only rewritten, alone, when much of them is dead.
+pub(super) fn decide(candidates: &[Candidate]) -> Vec<u64> {
+    if let Some(worn) = candidates.iter().find(|c| c.dead_percent > limit::COMPACTION_DEAD_PERCENT) {
+        return vec![worn.id];
+    }
+    let mut tiers = BTreeMap::<u32, Vec<Candidate>>::new();
+    for candidate in candidates.iter().filter(|c| c.live_bytes < limit::SEGMENT_BYTES / 2) {
+        let tier = candidate.live_bytes.max(1).ilog(limit::COMPACTION_FANOUT as u64);
+        tiers.entry(tier).or_default().push(*candidate);
+    }
+    let due = tiers.into_values().find(|tier| tier.len() >= limit::COMPACTION_FANOUT);
+    due.unwrap_or_default().iter().map(|candidate| candidate.id).collect()
+}
+
+impl Table {
+    /// Compacts until nothing is due. Returns how many times.
+    pub(super) fn compact_while_due(&self) -> Result<usize> {
+        let mut rounds = 0;
+        while !self.stopped() {
+            let inputs = decide(&self.candidates());
+            if inputs.is_empty() || !self.compact(&inputs)? {
+                break;
+            }
+            rounds += 1;
+        }
+        Ok(rounds)
+    }
+
+    fn candidates(&self) -> Vec<Candidate> {
+        let (version, now_ms) = (self.view.load().version.clone(), self.clock.now_ms());
+        let healthy = version.segments.iter().filter(|held| held.healthy());
+        let candidate = |held: &Held| {
+            let rows = u64::from(held.segment.rows()).max(1);
+            let gone = (held.dead_count() + expired_rows(held, now_ms).unwrap_or(0)).min(rows);
+            // Rows of a segment are of about one size.
+            let live_bytes = held.segment.file_bytes() * (rows - gone) / rows;
+            Candidate { id: held.id(), live_bytes, dead_percent: gone * 100 / rows }
+        };
+        healthy.map(candidate).collect()
+    }
+
+    /// Merges segments of the current version. False if the work was abandoned.
+    pub(super) fn compact(&self, inputs: &[u64]) -> Result<bool> {
+        let _one_at_a_time = self.compacting.lock();
+        let version = self.view.load().version.clone();
+        let held: Vec<_> = version.segments.iter().filter(|held| inputs.contains(&held.id())).cloned().collect();
+        if held.len() != inputs.len() {
+            return Ok(false);
+        }
+        let bytes: u64 = held.iter().map(|held| held.segment.file_bytes()).sum();
+        self.check_space(usize::try_from(bytes).unwrap_or(usize::MAX))?;
+        fail::fail_point!("table::compact::before_segment");
+        let mut ids = Vec::new();
+        let result = self.merge(&version, &held, &mut ids).and_then(|entries| self.replace(&held, &entries));
+        self.give_back_segment_ids(ids);
+        result
+    }
+
+    fn merge(&self, version: &Version, inputs: &[Held], ids: &mut Vec<u64>) -> Result<Vec<SegmentDisk>> {
+        let now_ms = self.clock.now_ms();
+        let mut cursors = Vec::with_capacity(inputs.len());
+        for held in inputs {
+            cursors.extend(Cursor::open(held, version, now_ms)?);
+        }
+        let mut out = Output::new(self, version, ids);
+        let mut cutter = BatchCutter::new();
+        let mut picked = Picked::default();
+        while let Some(at) = (0..cursors.len()).min_by(|a, b| cursors[*a].key().cmp(&cursors[*b].key())) {
+            let cursor = &mut cursors[at];
+            picked.push(cursor);
+            let ends = cutter.add(cursor.sizes.row(cursor.row));
+            if !cursor.advance(version, now_ms)? {
+                cursors.remove(at);
+            }
+            if ends || cursors.is_empty() {
+                if self.stopped() {
+                    return Err(Error::Stopped);
+                }
+                let Picked { batches, places, .. } = std::mem::take(&mut picked);
+                out.write(&self.gather_on_pool(version, batches, places)?)?;
+            }
+        }
+        out.finish()
+    }
+
+    /// The copying is done by the compute pool, behind everything that a request waits for.
+    fn gather_on_pool(
+        &self,
+        version: &Version,
+        batches: Vec<RecordBatch>,
+        places: Vec<(usize, usize)>,
+    ) -> Result<RecordBatch> {
+        let (send, receive) = std::sync::mpsc::sync_channel(1);
+        let stored = version.stored.clone();
+        self.pool.spawn(crate::compute::Lane::Background, move || {
+            // The compaction is gone if nobody receives.
+            let _ = send.send(gather(&stored, &batches, &places));
+        })?;
+        receive.recv().map_err(|_| Error::Stopped)?
+    }
+
+    /// Publishes the outputs in place of the inputs.
+    fn replace(&self, inputs: &[Held], entries: &[SegmentDisk]) -> Result<bool> {
+        fail::fail_point!("table::compact::before_publish");
+        let mut committing = self.lock_commit()?;
+        let view = self.view.load_full();
+        let version = &view.version;
+        if view.cleared() || inputs.iter().any(|input| !version.held(input.id()).is_some_and(Held::healthy)) {
+            return Ok(false);
+        }
+        let mut died = Vec::new();
+        for input in inputs {
+            let now = version.held(input.id()).and_then(|held| held.mask.as_ref());
+            let before = input.mask.as_ref();
+            if let Some(now) = now {
+                let new = before.map_or_else(|| (*now.rows).clone(), |before| &*now.rows - &*before.rows);
+                died.push(keys_of(input, &new)?);
+            }
+        }
+        let died = KeyList::union(died.into_iter());
+        // The outputs take the place of the first input, so newer segments stay behind older ones.
+        let is_input = |held: &Held| inputs.iter().any(|input| input.id() == held.id());
+        let place = version.segments.iter().position(is_input).unwrap_or(0);
+        let mut segments: Vec<_> = version.segments.iter().filter(|held| !is_input(held)).cloned().collect();
+        let outputs: Vec<_> = entries
+            .iter()
+            .map(|entry| {
+                let segment = Segment::open(&*self.disk, &self.layout, entry, &version.schema);
+                self.segments.lock().insert(entry.id, std::sync::Arc::downgrade(&segment));
+                Held::new(segment)
+            })
+            .collect();
+        let mut changed = Vec::new();
+        for (at, output) in outputs.iter().enumerate() {
+            let dead = super::flush::find_live(output, &died)?;
+            if !dead.is_empty() {
+                changed.push((place + at, dead));
+            }
+        }
+        segments.splice(place..place, outputs);
+        self.replace_masks(&committing, &mut segments, changed)?;
+        committing.publish(Version { segments, ..(**version).clone() })?;
+        fail::fail_point!("table::compact::after_publish");
+        Ok(true)
+    }
+}
+
+/// One input, read batch by batch; always at a live row.
+struct Cursor<'a> {
+    held: &'a Held,
+    /// Number of the batch.
+    index: usize,
+    batch: RecordBatch,
+    key_column: usize,
+    live: Option<BooleanBuffer>,
+    sizes: RowSizes,
+    row: usize,
+}
+
+impl<'a> Cursor<'a> {
+    /// At the first live row; `None` without any.
+    fn open(held: &'a Held, version: &Version, now_ms: i64) -> Result<Option<Self>> {
+        let key_column = held.segment.key_column()?;
+        let (batch, live, sizes) = load(held, 0, version, now_ms)?;
+        let mut cursor = Self { held, index: 0, batch, key_column, live, sizes, row: 0 };
+        Ok(cursor.settle(version, now_ms)?.then_some(cursor))
+    }
+
+    fn key(&self) -> KeyRef<'_> {
+        KeyColumn::new(self.batch.column(self.key_column)).get(self.row)
+    }
+
+    /// To the next live row. False at the end.
+    fn advance(&mut self, version: &Version, now_ms: i64) -> Result<bool> {
+        self.row += 1;
+        self.settle(version, now_ms)
+    }
+
+    /// Stays if it is at a live row, else goes on to the next.
+    fn settle(&mut self, version: &Version, now_ms: i64) -> Result<bool> {
+        loop {
+            let rows = self.batch.num_rows();
+            if let Some(live) = &self.live {
+                while self.row < rows && !live.value(self.row) {
+                    self.row += 1;
+                }
+            }
+            if self.row < rows {
+                return Ok(true);
+            }
+            self.index += 1;
+            if self.index == self.held.segment.starts()?.len() {
+                return Ok(false);
+            }
+            (self.batch, self.live, self.sizes) = load(self.held, self.index, version, now_ms)?;
+            self.row = 0;
+        }
+    }
+}
+
+type Loaded = (RecordBatch, Option<BooleanBuffer>, RowSizes);
+
+fn load(held: &Held, index: usize, version: &Version, now_ms: i64) -> Result<Loaded> {
+    let batch = held.segment.batch(index)?;
+    let first = held.segment.starts()?[index];
+    let unmasked = held.dead()?.and_then(|dead| live_rows(dead, first, batch.num_rows()));
+    let live = both(unmasked, unexpired(held, batch, now_ms)?);
+    let batch = columns::widen(batch, &version.schema, &version.stored);
+    let sizes = RowSizes::new(&batch);
+    Ok((batch, live, sizes))
+}
+
+/// Rows of the next output batch.
+#[derive(Default)]
+struct Picked {
+    batches: Vec<RecordBatch>,
+    places: Vec<(usize, usize)>,
+    /// Position in `batches` by (segment, batch).
+    known: HashMap<(u64, usize), usize>,
+    last: Option<((u64, usize), usize)>,
+}
+
+impl Picked {
+    fn push(&mut self, cursor: &Cursor<'_>) {
+        let id = (cursor.held.id(), cursor.index);
+        let at = match self.last {
+            Some((last, at)) if last == id => at,
+            _ => *self.known.entry(id).or_insert_with(|| {
+                self.batches.push(cursor.batch.clone());
+                self.batches.len() - 1
+            }),
+        };
+        self.last = Some((id, at));
+        self.places.push((at, cursor.row));
+    }
+}
+
+fn keys_of(held: &Held, rows: &RoaringBitmap) -> Result<KeyList> {
+    let segment = &held.segment;
+    let key_column = segment.key_column()?;
+    let mut keys = match segment.entry().min_key {
+        KeyDisk::Int(_) => KeyList::Int(Vec::new()),
+        KeyDisk::Str(_) => KeyList::Str(Vec::new()),
+    };
+    for row in rows {
+        let (index, at) = segment.place(row)?;
+        let column = KeyColumn::new(segment.scalars(index)?.column(key_column));
+        keys.push(column.get(at));
+    }
+    Ok(keys)
+}
+
+/// Rows that are not dead but have expired.
+fn expired_rows(held: &Held, now_ms: i64) -> Result<u64> {
+    let meta = held.segment.meta()?;
+    if meta.expiring == 0 || meta.first_expiry > now_ms {
+        return Ok(0);
+    }
+    let dead = held.dead()?;
+    let mut expired = 0;
+    for (index, first) in held.segment.starts()?.iter().enumerate() {
+        let batch = held.segment.scalars(index)?;
+        let gone = |row: &usize| {
+            is_expired(expiry_of(batch, *row), now_ms) && !dead.is_some_and(|dead| dead.contains(first + *row as u32))
+        };
+        expired += (0..batch.num_rows()).filter(gone).count() as u64;
+    }
+    Ok(expired)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1024 * 1024;
+
+    fn sizes(sizes: &[u64]) -> Vec<Candidate> {
+        (1..).zip(sizes).map(|(id, mib)| Candidate { id, live_bytes: mib * MIB, dead_percent: 0 }).collect()
+    }
+
+    #[test]
+    fn equals_are_merged_and_others_left_alone() {
+        assert_eq!(decide(&[]), Vec::<u64>::new());
+        assert_eq!(decide(&sizes(&[50, 50, 50])), Vec::<u64>::new());
+        assert_eq!(decide(&sizes(&[50, 50, 50, 50])), [1, 2, 3, 4]);
+        assert_eq!(decide(&sizes(&[200, 50, 50, 50, 45])), [2, 3, 4, 5]);
+        assert_eq!(decide(&sizes(&[200, 200, 200, 200, 50])), [1, 2, 3, 4]);
+        assert_eq!(decide(&sizes(&[1500, 1500, 1500, 1500])), Vec::<u64>::new(), "they would not become fewer");
+    }
+
+    #[test]
+    fn worn_segments_are_rewritten_alone() {
+        let mut candidates = sizes(&[50, 1500]);
+        candidates[1].dead_percent = limit::COMPACTION_DEAD_PERCENT;
+        assert_eq!(decide(&candidates), Vec::<u64>::new());
+        candidates[1].dead_percent += 1;
+        assert_eq!(decide(&candidates), [2]);
+    }
+
+    /// However many flushes there were, few segments remain.
+    #[test]
+    fn segments_stay_logarithmic() {
+        let mut live = Vec::<u64>::new();
+        for flush in 0..500 {
+            live.push(40 + flush % 20);
+            loop {
+                let merged = decide(&sizes(&live));
+                if merged.is_empty() {
+                    break;
+                }
+                let total: u64 = merged.iter().map(|id| live[*id as usize - 1]).sum();
+                let whole = limit::SEGMENT_BYTES / MIB;
+                live = (1..).zip(&live).filter(|(id, _)| !merged.contains(id)).map(|(_, size)| *size).collect();
+                live.extend((0..total / whole).map(|_| whole).chain([total % whole]).filter(|size| *size > 0));
+            }
+        }
+        assert!(live.len() <= 35, "{live:?}");
+    }
+}

@@ -1,0 +1,78 @@
+//! Names of a table's files.
+
+use std::path::{Path, PathBuf};
+
+use knarr_base::id::TableId;
+
+/// Paths below one table's shard. Numbers are decimal, padded so that names sort as numbers do.
+#[derive(Debug, Clone)]
+pub(crate) struct Layout {
+    shard: PathBuf,
+}
+
+/// Directory of all tables.
+pub(crate) fn tables_dir(data: &Path) -> PathBuf {
+    data.join("tables")
+}
+
+/// Directory of one table.
+pub(crate) fn table_dir(data: &Path, table: TableId) -> PathBuf {
+    tables_dir(data).join(table.to_string())
+}
+
+/// The number of a file named by [`Layout`], whatever its extension.
+pub(crate) fn number_of(name: &str) -> Option<u64> {
+    let digits = name.split('.').next()?;
+    (digits.len() == 20).then(|| digits.parse().ok()).flatten()
+}
+
+impl Layout {
+    pub(crate) fn new(data: &Path, table: TableId) -> Self {
+        Self { shard: table_dir(data, table).join("shard=0000") }
+    }
+
+    pub(crate) fn shard(&self) -> &Path {
+        &self.shard
+    }
+
+    /// Every directory below the shard.
+    pub(crate) fn dirs(&self) -> [PathBuf; 5] {
+        [self.log_dir(), self.segment_dir(), self.mask_dir(), self.manifest_dir(), self.staging_dir()]
+    }
+
+    pub(crate) fn log_dir(&self) -> PathBuf {
+        self.shard.join("log")
+    }
+
+    pub(crate) fn segment_dir(&self) -> PathBuf {
+        self.shard.join("seg")
+    }
+
+    pub(crate) fn segment(&self, id: u64) -> PathBuf {
+        self.segment_dir().join(format!("{id:020}.arrow"))
+    }
+
+    pub(crate) fn segment_meta(&self, id: u64) -> PathBuf {
+        self.segment_dir().join(format!("{id:020}.meta"))
+    }
+
+    pub(crate) fn mask_dir(&self) -> PathBuf {
+        self.shard.join("mask")
+    }
+
+    pub(crate) fn mask(&self, file: u64) -> PathBuf {
+        self.mask_dir().join(format!("{file:020}.mask"))
+    }
+
+    pub(crate) fn manifest_dir(&self) -> PathBuf {
+        self.shard.join("manifest")
+    }
+
+    pub(crate) fn manifest(&self, version: u64) -> PathBuf {
+        self.manifest_dir().join(format!("{version:020}"))
+    }
+
+    pub(crate) fn staging_dir(&self) -> PathBuf {
+        self.shard.join("staging")
+    }
+}

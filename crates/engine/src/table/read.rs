@@ -1,0 +1,32 @@
+//! Reads by key.
+
+use knarr_base::value::Key;
+
+use super::Table;
+use super::keys::key_ref;
+use super::view::{Hit, Known, find_in_segments, look_up};
+use crate::error::Result;
+use crate::rows::Fetched;
+
+impl Table {
+    /// The rows of `keys`, in that order. All keys are looked up at one instant: a write is seen whole or not at all.
+    ///
+    /// # Errors
+    /// `Corrupt` when a damaged segment may hold one of them.
+    pub fn fetch(&self, keys: Vec<Key>) -> Result<Fetched> {
+        let now_ms = self.clock.now_ms();
+        let (view, known) = look_up(&self.view, keys.iter().map(key_ref));
+        let mut hits = Vec::with_capacity(keys.len());
+        for (key, known) in keys.iter().zip(known) {
+            let hit = match known {
+                Known::Row(hit) => Some(hit),
+                Known::Deleted => None,
+                Known::Nothing => find_in_segments(view.segments(), key_ref(key), true)?,
+            };
+            // The newest version decides: an expired one hides whatever is older.
+            let hit = hit.filter(|hit| !hit.expired(now_ms)).map(|hit| hit.widened(&view.version));
+            hits.push(hit.map(|Hit { batch, row }| (batch, u32::try_from(row).expect("rows of a batch fit 32 bits"))));
+        }
+        Ok(Fetched::new(view.schema(), keys, hits))
+    }
+}

@@ -1,0 +1,101 @@
+//! What keeps files, and what lets them go.
+
+use std::sync::Arc;
+
+use knarr_base::id::TaskId;
+use knarr_base::value::KeyType;
+
+use super::world::*;
+use crate::disk::OsDisk;
+use crate::error::Error;
+use crate::table::Table;
+
+fn files(table: &Table) -> usize {
+    let dirs = [table.layout.segment_dir(), table.layout.mask_dir(), table.layout.manifest_dir()];
+    dirs.iter().map(|dir| std::fs::read_dir(dir).expect("lists").count()).sum()
+}
+
+fn rewrite(table: &Table, round: i64) {
+    let content: Vec<_> = (0..50).map(|n| (int(n), row(n + round))).collect();
+    upsert(table, &content).expect("upserts");
+    table.flush().expect("flushes");
+}
+
+#[test]
+fn pin_vs_cleanup() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let world = World::new(dir.path());
+    let table = world.create(schema(KeyType::Int));
+    rewrite(&table, 0);
+    upsert(&table, &[(int(3), row(33))]).expect("upserts");
+    let snapshot = table.snapshot().expect("snapshots");
+    let (version, seq, at_ms) = (snapshot.version(), snapshot.seq(), snapshot.at_ms());
+    let frozen = scan(&snapshot).expect("scans");
+    // The task's pin is committed, then the scan goes on with a clone.
+    table.pin(version);
+    let clone = snapshot.clone();
+    drop(snapshot);
+    for round in 1..4 {
+        rewrite(&table, round);
+        table.compact_while_due().expect("compacts");
+        table.collect(&|_| true).expect("collects");
+        assert_eq!(scan(&clone).expect("scans"), frozen);
+    }
+    drop(clone);
+    table.collect(&|_| true).expect("collects");
+    let again = table.snapshot_at(version, seq, at_ms).expect("is pinned");
+    assert_eq!(scan(&again).expect("scans"), frozen);
+    drop((again, table));
+    let id = world.id;
+    drop(world);
+
+    // A new process removes nothing before it has all pins.
+    let world = World::open(dir.path(), OsDisk::shared(), id, 1 << 20).expect("opens");
+    let table = world.tables.table(id).expect("opens");
+    rewrite(&table, 9);
+    world.tables.start_maintenance(vec![(id, version)], Arc::new(|_| true));
+    table.collect(&|_| true).expect("collects");
+    let again = table.snapshot_at(version, seq, at_ms).expect("is pinned");
+    assert_eq!(scan(&again).expect("scans"), frozen);
+    drop(again);
+    table.unpin(version);
+    table.collect(&|_| true).expect("collects");
+    assert!(matches!(table.snapshot_at(version, seq, at_ms), Err(Error::VersionMissing { .. })));
+    assert_eq!(files(&table), 3, "one segment, its metadata, one manifest");
+    assert_eq!(fetch(&table, &[int(3)]).expect("fetches"), vec![Some(row(12))]);
+}
+
+/// A pin that is handed over before its table is opened waits for it.
+#[test]
+fn pins_wait_for_their_table() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let world = World::new(dir.path());
+    let table = world.create(schema(KeyType::Int));
+    rewrite(&table, 0);
+    let snapshot = table.snapshot().expect("snapshots");
+    let (version, seq, at_ms) = (snapshot.version(), snapshot.seq(), snapshot.at_ms());
+    drop((snapshot, table));
+    let id = world.id;
+    drop(world);
+    let world = World::open(dir.path(), OsDisk::shared(), id, 1 << 20).expect("opens");
+    world.tables.start_maintenance(vec![(id, version)], Arc::new(|_| true));
+    let table = world.tables.table(id).expect("opens");
+    rewrite(&table, 1);
+    table.collect(&|_| true).expect("collects");
+    assert_eq!(table.snapshot_at(version, seq, at_ms).expect("is pinned").rows(), 50);
+}
+
+#[test]
+fn staging_stays_until_its_task_is_final() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let world = World::new(dir.path());
+    let table = world.create(schema(KeyType::Int));
+    let (running, last) = (TaskId::from_u128(1), TaskId::from_u128(2));
+    let staging = |task: TaskId| table.layout.staging_dir().join(task.to_string());
+    for task in [running, last] {
+        std::fs::create_dir(staging(task)).expect("creates");
+        std::fs::write(staging(task).join("file"), b"x").expect("writes");
+    }
+    assert_eq!(table.collect(&|task| task == running).expect("collects"), 1);
+    assert!(staging(running).exists() && !staging(last).exists());
+}

@@ -1,0 +1,189 @@
+//! One published state of a table: its segments, what is dead in them, its schema, its unacknowledged publications.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Weak};
+
+use arrow_schema::SchemaRef;
+use knarr_base::id::{TableId, TaskId};
+use knarr_base::schema::Schema;
+use parking_lot::Mutex;
+use roaring::RoaringBitmap;
+
+use super::Published;
+use super::layout::Layout;
+use super::manifest::{self, MANIFEST, ManifestDisk, PublicationDisk, SchemaDisk, SegmentDisk};
+use super::mask::{self, Mask};
+use super::segment::Segment;
+use crate::columns;
+use crate::disk::Disk;
+use crate::error::{Error, Result};
+
+/// A segment as one version sees it.
+#[derive(Clone)]
+pub(crate) struct Held {
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) mask: Option<Mask>,
+    /// Set if the mask cannot be read: which rows are alive is unknown, so none is served.
+    pub(crate) mask_damage: Option<Arc<str>>,
+    /// See [`SegmentDisk::damaged`].
+    pub(crate) damaged: bool,
+    /// Every row is dead: the next version does without it. Never true in a published version.
+    pub(crate) gone: bool,
+}
+
+impl Held {
+    pub(crate) fn new(segment: Arc<Segment>) -> Self {
+        Self { segment, mask: None, mask_damage: None, damaged: false, gone: false }
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        self.segment.id()
+    }
+
+    /// Dead rows, where there are any.
+    pub(crate) fn dead(&self) -> Result<Option<&RoaringBitmap>> {
+        match &self.mask_damage {
+            _ if self.damaged => {
+                Err(Error::corrupt(format!("segment {}", self.segment.id()), "its manifest entry says so"))
+            }
+            Some(why) => Err(Error::corrupt(format!("mask of segment {}", self.segment.id()), why)),
+            None => Ok(self.mask.as_ref().map(|mask| &*mask.rows)),
+        }
+    }
+
+    /// True if its rows may be served.
+    pub(crate) fn healthy(&self) -> bool {
+        !self.damaged && self.mask_damage.is_none() && !self.segment.quarantined()
+    }
+
+    pub(crate) fn dead_count(&self) -> u64 {
+        self.mask.as_ref().map_or(0, |mask| mask.place.dead)
+    }
+
+    pub(crate) fn live_count(&self) -> u64 {
+        u64::from(self.segment.rows()) - self.dead_count()
+    }
+
+    fn entry(&self) -> SegmentDisk {
+        SegmentDisk {
+            mask: self.mask.as_ref().map(|mask| mask.place),
+            damaged: self.damaged,
+            ..self.segment.entry().clone()
+        }
+    }
+}
+
+/// See the module.
+#[derive(Clone)]
+pub(crate) struct Version {
+    pub(crate) number: u64,
+    pub(crate) schema: Arc<Schema>,
+    /// `columns::stored_schema(schema)`.
+    pub(crate) stored: SchemaRef,
+    pub(crate) flushed_seq: u64,
+    pub(crate) next_segment: u64,
+    pub(crate) segments: Vec<Held>,
+    pub(crate) publications: BTreeMap<(TaskId, u32), Published>,
+}
+
+/// Segments that are mapped now, by id, so that all versions share them.
+pub(crate) type SegmentCache = Mutex<HashMap<u64, Weak<Segment>>>;
+
+impl Version {
+    /// Of a new table.
+    pub(crate) fn first(schema: Schema) -> Self {
+        Self {
+            number: 0,
+            stored: columns::stored_schema(&schema),
+            schema: Arc::new(schema),
+            flushed_seq: 0,
+            next_segment: 1,
+            segments: Vec::new(),
+            publications: BTreeMap::new(),
+        }
+    }
+
+    /// The segment with this id.
+    pub(crate) fn held(&self, id: u64) -> Option<&Held> {
+        self.segments.iter().find(|held| held.segment.id() == id)
+    }
+
+    pub(crate) fn encode(&self, table: TableId) -> Vec<u8> {
+        MANIFEST.encode(&ManifestDisk {
+            table: table.to_string(),
+            version: self.number,
+            schema: SchemaDisk::from(&*self.schema),
+            flushed_seq: self.flushed_seq,
+            next_segment: self.next_segment,
+            segments: self.segments.iter().map(Held::entry).collect(),
+            publications: self.publications.iter().map(|(key, p)| PublicationDisk::new(*key, p)).collect(),
+        })
+    }
+
+    /// Reads a manifest and opens what it names. A damaged segment or mask is quarantined; a damaged manifest is an
+    /// error.
+    pub(crate) fn load(
+        disk: &dyn Disk,
+        layout: &Layout,
+        table: TableId,
+        number: u64,
+        cache: &SegmentCache,
+    ) -> Result<Self> {
+        let manifest = read_manifest(disk, layout, table, number)?;
+        let what = format!("manifest {number}");
+        let schema = Arc::new(manifest.schema.into_schema(&what)?);
+        let publications =
+            manifest.publications.into_iter().map(|p| p.into_published(&what)).collect::<Result<BTreeMap<_, _>>>()?;
+        let segments = manifest.segments.iter().map(|entry| open_held(disk, layout, entry, &schema, cache)).collect();
+        Ok(Self {
+            number,
+            stored: columns::stored_schema(&schema),
+            schema,
+            flushed_seq: manifest.flushed_seq,
+            next_segment: manifest.next_segment,
+            segments,
+            publications,
+        })
+    }
+}
+
+/// A manifest as it is stored.
+pub(crate) fn read_manifest(disk: &dyn Disk, layout: &Layout, table: TableId, number: u64) -> Result<ManifestDisk> {
+    let (path, what) = (layout.manifest(number), format!("manifest {number}"));
+    let bytes = disk.read(&path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => Error::VersionMissing { table, version: number },
+        _ => Error::io(format!("reading {}", path.display()), error),
+    })?;
+    let manifest: ManifestDisk = MANIFEST.decode(&what, &bytes)?;
+    manifest::check_table(&manifest, table, &what)?;
+    if manifest.version != number {
+        return Err(Error::corrupt(what, "is another version"));
+    }
+    Ok(manifest)
+}
+
+fn open_held(disk: &dyn Disk, layout: &Layout, entry: &SegmentDisk, schema: &Schema, cache: &SegmentCache) -> Held {
+    let segment = {
+        let mut cache = cache.lock();
+        cache.retain(|_, segment| segment.strong_count() > 0);
+        match cache.get(&entry.id).and_then(Weak::upgrade) {
+            Some(segment) => segment,
+            None => {
+                let segment = Segment::open(disk, layout, entry, schema);
+                cache.insert(entry.id, Arc::downgrade(&segment));
+                segment
+            }
+        }
+    };
+    let mut held = Held::new(segment);
+    held.damaged = entry.damaged;
+    match entry.mask.map(|place| mask::read(disk, layout, place, entry.rows)) {
+        None => {}
+        Some(Ok(mask)) => held.mask = Some(mask),
+        Some(Err(error)) => {
+            tracing::error!(segment = entry.id, %error, "a segment is quarantined");
+            held.mask_damage = Some(error.to_string().into());
+        }
+    }
+    held
+}
