@@ -1,0 +1,88 @@
+//! From a name in a request to the table behind it.
+
+use std::sync::Arc;
+
+use knarr_base::id::AccountId;
+use knarr_base::right::Right;
+use knarr_base::{Error, Kind, Result, limit};
+use knarr_catalog::collections::Collection;
+use knarr_engine::table::Table;
+
+use crate::cache::Cache;
+use crate::collections::CollectionRef;
+use crate::{Inner, Principal, blocking};
+
+/// A collection whose name was resolved: the catalog's record and the table of its incarnation.
+#[derive(Clone)]
+pub(crate) struct Opened {
+    pub(crate) record: Arc<Collection>,
+    pub(crate) table: Arc<Table>,
+}
+
+/// Names resolved since the last change of any name.
+pub(crate) struct Open(Cache<(AccountId, String), Opened>);
+
+impl Default for Open {
+    fn default() -> Self {
+        Self(Cache::new(limit::COLLECTIONS_CACHED))
+    }
+}
+
+impl Open {
+    /// After a create, update or drop is durable.
+    pub(crate) fn forget(&self) {
+        self.0.clear();
+    }
+}
+
+impl Inner {
+    /// The record behind a name or alias.
+    ///
+    /// # Errors
+    /// `Kind::CollectionMissing`, `Kind::AliasMissing`.
+    pub(crate) async fn record(&self, account: &AccountId, c: &CollectionRef) -> Result<Collection> {
+        let (found, kind, text) = match c {
+            CollectionRef::Name(name) => {
+                (self.catalog.collection(account, name).await?, Kind::CollectionMissing, "collection not exist")
+            }
+            CollectionRef::Alias(alias) => {
+                let found = self.catalog.collection_by_alias(account, alias).await?;
+                (found, Kind::AliasMissing, "collection alias not exist")
+            }
+        };
+        found.ok_or_else(|| Error::new(kind, text))
+    }
+
+    /// Resolves, opens, and checks a right on the collection's name. The right is checked first for plain names, so
+    /// that a key cannot probe which foreign names exist.
+    pub(crate) async fn collection(&self, by: &Principal, right: Right, c: &CollectionRef) -> Result<Opened> {
+        match c {
+            CollectionRef::Name(name) => {
+                by.need(right, name)?;
+                let key = (by.account.clone(), name.clone());
+                let opened = self.open.0.get(&key, || self.load(&by.account, c)).await?;
+                opened.ok_or_else(|| Error::new(Kind::CollectionMissing, "collection not exist"))
+            }
+            CollectionRef::Alias(_) => {
+                let record = self.record(&by.account, c).await?;
+                by.need(right, record.name.as_str())?;
+                self.open_record(record).await
+            }
+        }
+    }
+
+    async fn load(&self, account: &AccountId, c: &CollectionRef) -> Result<Option<Opened>> {
+        match self.record(account, c).await {
+            Ok(record) => self.open_record(record).await.map(Some),
+            Err(error) if error.kind() == Kind::CollectionMissing => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(crate) async fn open_record(&self, record: Collection) -> Result<Opened> {
+        let (tables, id) = (self.tables.clone(), record.table);
+        // The first use replays the log.
+        let table = blocking(move || tables.table(id)).await??;
+        Ok(Opened { record: Arc::new(record), table })
+    }
+}
