@@ -1,1 +1,77 @@
+//! HTTP in front of the service: framing, signatures, the VikingDB v1 dialect and our own management calls.
+//!
+//! A request walks one way: `http` reads its head, `auth` proves who sent it, `http` reads and hashes its body, a
+//! dialect (`vikingdb`, `knarr`) parses, converts and calls the service, and the answer walks back. Nothing of a body
+//! is interpreted before the signature is valid. This is the only crate that knows HTTP; it stores nothing.
 
+mod auth;
+mod http;
+mod json;
+mod knarr;
+mod metric;
+mod route;
+pub mod sign;
+#[cfg(test)]
+mod testing;
+mod vikingdb;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use futures::FutureExt;
+use knarr_base::limit;
+use knarr_service::Service;
+
+use crate::auth::Auth;
+use crate::http::serve::Gate;
+use crate::route::Call;
+
+/// How requests are checked.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Distance of a request's `X-Date` from the server's clock, both ways, in milliseconds; 0 = any date.
+    pub clock_skew_ms: u64,
+    /// Regions accepted in a credential's scope; empty = any.
+    pub regions: Vec<String>,
+    /// Verify a signed `host` also against `X-Forwarded-Host`. Only behind a proxy that sets it.
+    pub trust_forwarded_host: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let skew: Duration = limit::CLOCK_SKEW;
+        Self {
+            clock_skew_ms: u64::try_from(skew.as_millis()).unwrap_or(u64::MAX),
+            regions: Vec::new(),
+            trust_forwarded_host: false,
+        }
+    }
+}
+
+/// Every path with the right that it needs, as documentation and tests read the table.
+pub fn routes() -> impl Iterator<Item = (&'static str, &'static str)> {
+    route::all().map(|route| (route.path, route.rights))
+}
+
+/// All routes of all dialects over one service.
+pub fn router(service: Arc<Service>, options: Options) -> Router {
+    metric::describe();
+    let keys = Arc::clone(&service);
+    let lookup = Box::new(move |id| {
+        let keys = Arc::clone(&keys);
+        async move { keys.find_key(&id).await }.boxed()
+    });
+    let clock = Arc::clone(service.clock());
+    let dispatch = Box::new(move |call, request, stream| {
+        let service = Arc::clone(&service);
+        async move {
+            match call {
+                Call::Vikingdb(call) => vikingdb::dispatch(&service, call, &request).await,
+                Call::Knarr(call) => knarr::dispatch(&service, call, &request, stream).await,
+            }
+        }
+        .boxed()
+    });
+    route::mount(Arc::new(Gate::new(Auth::new(options), clock, lookup, dispatch)))
+}

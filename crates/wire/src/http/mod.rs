@@ -1,0 +1,7 @@
+//! HTTP itself: framing, bodies with bounds, query strings, and the one way every request takes.
+
+pub(crate) mod body;
+pub(crate) mod limit;
+pub(crate) mod query;
+pub(crate) mod request;
+pub(crate) mod serve;

@@ -1,0 +1,238 @@
+//! The one way of every request: head, signature, body, hash, handler, answer.
+//!
+//! Owns the budgets and the order of checks; knows no operation. A handler runs only here, and only behind a valid
+//! signature over a body of the signed hash.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::response::Response;
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::{FutureExt, TryStreamExt};
+use knarr_base::clock::SharedClock;
+use knarr_base::id::KeyId;
+use knarr_base::{Error, Kind, Result, limit};
+use knarr_service::buckets::{ByteStream, ObjectInfo};
+use knarr_service::keys::Identity;
+use sha2::{Digest, Sha256};
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+use crate::auth::volc::Head;
+use crate::auth::{Auth, Caller};
+use crate::http::body::{self, Incoming};
+use crate::http::limit::{Budget, Limits};
+use crate::http::request::{Answer, Signed};
+use crate::metric;
+use crate::route::{Call, Route};
+use crate::vikingdb::envelope;
+use crate::vikingdb::error::{self, Failure};
+use crate::vikingdb::request_id::{RequestId, RequestIds};
+
+/// Finds the secret and rights of an access key.
+pub(crate) type Lookup = Box<dyn Fn(KeyId) -> BoxFuture<'static, Result<Option<Identity>>> + Send + Sync>;
+/// Runs one operation; the stream is the body of a route that streams.
+pub(crate) type Dispatch =
+    Box<dyn Fn(Call, Signed, Option<ByteStream>) -> BoxFuture<'static, Result<Answer>> + Send + Sync>;
+
+/// What stands between the network and the handlers.
+pub(crate) struct Gate {
+    auth: Auth,
+    clock: SharedClock,
+    lookup: Lookup,
+    dispatch: Dispatch,
+    limits: Limits,
+    body_budget: Budget,
+    in_flight: Budget,
+    ids: RequestIds,
+}
+
+const UNKNOWN_ROUTE: &str = "unknown";
+
+impl Gate {
+    pub(crate) fn new(auth: Auth, clock: SharedClock, lookup: Lookup, dispatch: Dispatch) -> Self {
+        Self {
+            auth,
+            clock,
+            lookup,
+            dispatch,
+            limits: Limits::default(),
+            body_budget: Budget::new(limit::BODY_BYTES_IN_FLIGHT),
+            in_flight: Budget::new(limit::REQUESTS_IN_FLIGHT),
+            ids: RequestIds::new(),
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn with_limits(mut self, limits: Limits, body_budget: usize, in_flight: usize) -> Self {
+        self.limits = limits;
+        self.body_budget = Budget::new(body_budget);
+        self.in_flight = Budget::new(in_flight);
+        self
+    }
+
+    /// Answers a request to a known path.
+    pub(crate) async fn serve(&self, route: &'static Route, request: Request) -> Response {
+        let started = self.clock.monotonic();
+        let id = self.ids.next(self.clock.now_ms());
+        let (parts, body) = request.into_parts();
+        let shared = Arc::new(Mutex::new(Incoming::new(body, &parts.headers, self.limits.clone())));
+        let outcome = self.handle(route.call, parts, &shared, id).await;
+        let (code, response) = match outcome {
+            Ok(answer) => (error::SUCCESS_LABEL, success(answer, id)),
+            Err(failure) => {
+                log(route.path, id, &failure);
+                let drained = shared.lock().await.drain().await;
+                (failure.row.label, refusal(&failure, id, drained))
+            }
+        };
+        metric::record(route.path, code, self.clock.monotonic().saturating_sub(started));
+        response
+    }
+
+    /// Answers a request to a path that does not exist.
+    pub(crate) async fn serve_unknown(&self, request: Request) -> Response {
+        let started = self.clock.monotonic();
+        let id = self.ids.next(self.clock.now_ms());
+        let failure = Failure::new(&error::UNKNOWN_PATH, Error::new(Kind::Unsupported, "no such path"));
+        let (parts, body) = request.into_parts();
+        let drained = Incoming::new(body, &parts.headers, self.limits.clone()).drain().await;
+        metric::record(UNKNOWN_ROUTE, failure.row.label, self.clock.monotonic().saturating_sub(started));
+        refusal(&failure, id, drained)
+    }
+
+    async fn handle(
+        &self,
+        call: Call,
+        parts: Parts,
+        shared: &Arc<Mutex<Incoming>>,
+        id: RequestId,
+    ) -> Result<Answer, Failure> {
+        let declared = self.check_framing(call, &parts)?;
+        let caller = self.authenticate(&parts).await?;
+        if parts.method != Method::GET && parts.method != Method::POST {
+            let wrong = Error::new(Kind::Unsupported, "only GET and POST");
+            return Err(Failure::new(&error::WRONG_METHOD, wrong));
+        }
+        let signed =
+            |body| Signed { principal: caller.principal, uri: parts.uri, headers: parts.headers, body, request_id: id };
+        if call.streams() {
+            let _slot = self.in_flight.take(1)?;
+            let stream = body::stream(Arc::clone(shared), caller.body_sha256);
+            return self.run(call, signed(Bytes::new()), Some(stream)).await;
+        }
+        let collected = shared.lock().await.collect(declared, &self.body_budget).await;
+        let collected = collected.map_err(too_large)?;
+        body::check_hash(Sha256::digest(&collected.bytes).into(), &caller.body_sha256)?;
+        let _slot = self.in_flight.take(1)?;
+        let answer = timeout(self.limits.request_timeout, self.run(call, signed(collected.bytes.clone()), None)).await;
+        answer.unwrap_or_else(|_| Err(Error::new(Kind::Internal, "the request took too long").into()))
+    }
+
+    /// Everything that makes a head unreadable or its body too large, before anything is read or verified.
+    fn check_framing(&self, call: Call, parts: &Parts) -> Result<Option<u64>, Failure> {
+        if parts.headers.len() > limit::HEADERS {
+            let many = format!("more than {} headers", limit::HEADERS);
+            return Err(Error::new(Kind::Invalid, many).into());
+        }
+        let declared = body::declared_length(&parts.headers)?;
+        let most = if call.streams() { self.limits.object_bytes } else { self.limits.body_bytes as u64 };
+        if declared.is_some_and(|length| length > most) {
+            return Err(too_large(Error::new(Kind::TooLarge, format!("a body has at most {most} bytes"))));
+        }
+        Ok(declared)
+    }
+
+    async fn authenticate(&self, parts: &Parts) -> Result<Caller> {
+        let head = Head {
+            method: parts.method.as_str(),
+            path: parts.uri.path(),
+            query: parts.uri.query().unwrap_or_default(),
+            headers: &parts.headers,
+        };
+        self.auth.authenticate(&head, self.clock.now_ms(), &self.lookup).await
+    }
+
+    /// Runs the handler. A panic in it fails this request and nothing else.
+    async fn run(&self, call: Call, request: Signed, stream: Option<ByteStream>) -> Result<Answer, Failure> {
+        match AssertUnwindSafe((self.dispatch)(call, request, stream)).catch_unwind().await {
+            Ok(answer) => answer.map_err(|error| Failure::of(call, error)),
+            Err(panic) => Err(Error::new(Kind::Internal, panic_text(panic.as_ref())).into()),
+        }
+    }
+}
+
+/// A body over its bound has a status of its own; a list over its bound has not.
+fn too_large(error: Error) -> Failure {
+    match error.kind() {
+        Kind::TooLarge => Failure::new(&error::BODY_TOO_LARGE, error),
+        _ => error.into(),
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("handler panicked: {}", text.unwrap_or("without a text"))
+}
+
+/// Faults of ours loudly, the caller's quietly; both here and nowhere else.
+fn log(route: &'static str, id: RequestId, failure: &Failure) {
+    let (request_id, code, error) = (id.as_str(), failure.row.code, failure.error.chain());
+    if failure.error.kind().server_fault() {
+        tracing::error!(route, request_id, code, error, "request failed");
+    } else {
+        tracing::debug!(route, request_id, code, error, "request refused");
+    }
+}
+
+fn success(answer: Answer, id: RequestId) -> Response {
+    match answer {
+        Answer::Json(body) => json_response(StatusCode::OK, body, id),
+        Answer::Object(info, bytes) => object_response(&info, bytes, id),
+    }
+}
+
+fn refusal(failure: &Failure, id: RequestId, drained: bool) -> Response {
+    let mut response = json_response(failure.row.status, envelope::failure(id, failure), id);
+    if !drained {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+fn json_response(status: StatusCode, body: Vec<u8>, id: RequestId) -> Response {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert("x-tt-logid", id.header());
+    response
+}
+
+fn object_response(info: &ObjectInfo, bytes: ByteStream, id: RequestId) -> Response {
+    let size = info.size;
+    // The status is sent by then: a failure breaks the connection off, short of the announced length.
+    let bytes = bytes.inspect_err(move |error| {
+        tracing::error!(request_id = id.as_str(), error = error.chain(), "object broke off");
+    });
+    let mut response = Response::new(Body::from_stream(bytes));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(size));
+    headers.insert("x-tt-logid", id.header());
+    if let Ok(etag) = HeaderValue::from_str(&format!("\"{}\"", info.etag.trim_matches('"'))) {
+        headers.insert(header::ETAG, etag);
+    }
+    response
+}
+
+#[cfg(test)]
+mod socket_tests;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,86 @@
+//! Keys and rows.
+
+use knarr_base::value::Key;
+use knarr_base::{Error, Kind, Result, limit};
+
+use crate::http::request::{Args, required};
+use crate::json::{self, Value, invalid};
+
+/// Seconds; absent, `null` and 0 mean never.
+pub(crate) fn ttl(args: &Args<'_>) -> Result<i64> {
+    let ttl = args.int("ttl")?.unwrap_or(0);
+    if (0..=limit::TTL_SECONDS).contains(&ttl) {
+        Ok(ttl)
+    } else {
+        Err(invalid(format!("ttl must be between 0 and {} seconds", limit::TTL_SECONDS)))
+    }
+}
+
+/// The raw text of the `fields` array.
+pub(crate) fn fields<'a>(args: &Args<'a>) -> Result<&'a str> {
+    let raw = required("fields", args.raw("fields"))?;
+    if raw.starts_with('[') { Ok(raw) } else { Err(invalid("fields must be a list of rows")) }
+}
+
+/// `primary_keys`: one key or a list of them, integers or strings; `None` if absent.
+pub(crate) fn keys(args: &Args<'_>) -> Result<Option<Vec<Key>>> {
+    let Some(value) = args.value("primary_keys")? else {
+        return Ok(None);
+    };
+    let list = match value {
+        Value::List(list) => list,
+        single => vec![single],
+    };
+    if list.is_empty() || list.len() > limit::ROWS_PER_CALL {
+        return Err(invalid(format!("primary_keys must hold 1 to {} keys", limit::ROWS_PER_CALL)));
+    }
+    list.into_iter().map(key).collect::<Result<_>>().map(Some)
+}
+
+fn key(value: Value) -> Result<Key> {
+    match value {
+        Value::Int(number) => Ok(Key::Int(number)),
+        Value::Text(text) if text.len() <= limit::KEY_BYTES => Ok(Key::Str(text.into())),
+        Value::Text(_) => Err(Error::new(Kind::InvalidKey, format!("a key has at most {} bytes", limit::KEY_BYTES))),
+        Value::Null | Value::Bool(_) | Value::Float(_) | Value::List(_) | Value::Map(_) => {
+            Err(Error::new(Kind::InvalidKey, "a key is an int64 or a string"))
+        }
+    }
+}
+
+/// One item of collection/fetch_data: a flat object of all fields.
+pub(crate) fn write_found(key: &Key, replace_primary: bool, members: impl FnOnce(&mut Vec<u8>), out: &mut Vec<u8>) {
+    out.push(b'{');
+    write_replaced(key, replace_primary, out);
+    members(out);
+    out.push(b'}');
+}
+
+/// An item for a key without a row.
+pub(crate) fn write_missing(key: &Key, key_name: &str, replace_primary: bool, out: &mut Vec<u8>) {
+    out.push(b'{');
+    write_replaced(key, replace_primary, out);
+    json::write_text(key_name, out);
+    out.push(b':');
+    write_key(key, out);
+    out.extend_from_slice(b",\"message\":\"no data found\"}");
+}
+
+/// The clients that do not know the key's name ask for it under this one, in addition.
+fn write_replaced(key: &Key, replace_primary: bool, out: &mut Vec<u8>) {
+    if replace_primary {
+        out.extend_from_slice(b"\"__primary_key\":");
+        write_key(key, out);
+        out.push(b',');
+    }
+}
+
+fn write_key(key: &Key, out: &mut Vec<u8>) {
+    match key {
+        Key::Int(number) => out.extend_from_slice(number.to_string().as_bytes()),
+        Key::Str(text) => json::write_text(text, out),
+    }
+}
+
+#[cfg(test)]
+mod tests;

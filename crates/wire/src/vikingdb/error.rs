@@ -1,0 +1,138 @@
+//! Kinds of failure in the vendor's words: the one table from [`Kind`] to code, HTTP status and text.
+
+use std::borrow::Cow;
+
+use axum::http::StatusCode;
+use knarr_base::{Error, Kind, limit};
+
+use crate::route;
+use crate::vikingdb::Call;
+
+/// The code of every success, as metrics name it.
+pub(crate) const SUCCESS_LABEL: &str = "0";
+
+/// What a caller sees of a kind.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) code: u32,
+    /// The code as text, for metrics.
+    pub(crate) label: &'static str,
+    pub(crate) status: StatusCode,
+    text: Text,
+}
+
+/// How the message is made.
+#[derive(Debug)]
+enum Text {
+    /// This, whatever the cause: nothing more may be told, or there is nothing to tell.
+    Fixed(&'static str),
+    /// This, a colon without a blank, and the error's own sentence.
+    Prefix(&'static str),
+    /// The error's own sentence.
+    Own,
+}
+
+macro_rules! rows {
+    ($($(#[$doc:meta])* $name:ident = $code:literal $status:ident $text:expr;)*) => {
+        $($(#[$doc])* pub(crate) static $name: Row =
+            Row { code: $code, label: stringify!($code), status: StatusCode::$status, text: $text };)*
+        #[cfg(test)]
+        static ALL: &[&Row] = &[$(&$name),*];
+    };
+}
+
+rows! {
+    UNAUTHORIZED = 1000001 UNAUTHORIZED Text::Fixed("unauthorized");
+    NO_PERMISSION = 1000002 FORBIDDEN Text::Fixed("no permission");
+    INVALID_REQUEST = 1000003 BAD_REQUEST Text::Prefix("invalid request");
+    /// A body over its bound; its length is known before anything else.
+    BODY_TOO_LARGE = 1000003 PAYLOAD_TOO_LARGE Text::Prefix("invalid request");
+    COLLECTION_EXIST = 1000004 BAD_REQUEST Text::Fixed("collection exist");
+    COLLECTION_NOT_EXIST = 1000005 BAD_REQUEST Text::Fixed("collection not exist");
+    NOT_ALLOWED = 1000006 BAD_REQUEST Text::Prefix("operation not allowed");
+    INDEX_NOT_EXIST = 1000008 BAD_REQUEST Text::Fixed("index not exist");
+    DATA_NOT_FOUND = 1000011 BAD_REQUEST Text::Own;
+    /// A bucket, object or key of our own calls.
+    THING_NOT_FOUND = 1000011 NOT_FOUND Text::Own;
+    DELETE_FAILED = 1000013 INTERNAL_SERVER_ERROR Text::Fixed("delete op failed");
+    UPSERT_FAILED = 1000014 INTERNAL_SERVER_ERROR Text::Fixed("upsert op failed");
+    INVALID_KEY = 1000017 BAD_REQUEST Text::Prefix("invalid primary key");
+    INVALID_FILTER = 1000019 BAD_REQUEST Text::Prefix("invalid scalar cond");
+    NOT_IMPLEMENTED = 1000024 BAD_REQUEST Text::Fixed("api not implemented");
+    UNKNOWN_PATH = 1000024 NOT_FOUND Text::Fixed("api not implemented");
+    WRONG_METHOD = 1000024 METHOD_NOT_ALLOWED Text::Fixed("api not implemented");
+    INTERNAL = 1000028 INTERNAL_SERVER_ERROR Text::Fixed("Internal error");
+    QUOTA_LIMIT = 1000029 TOO_MANY_REQUESTS Text::Prefix("quota limit");
+    ALIAS_NOT_EXIST = 1000031 BAD_REQUEST Text::Fixed("collection alias not exist");
+    TASK_NOT_EXIST = 1000035 NOT_FOUND Text::Fixed("task not exist");
+}
+
+/// The table.
+fn row(kind: Kind) -> &'static Row {
+    match kind {
+        Kind::Unauthorized => &UNAUTHORIZED,
+        Kind::Forbidden => &NO_PERMISSION,
+        Kind::Invalid | Kind::TooLarge => &INVALID_REQUEST,
+        Kind::InvalidKey => &INVALID_KEY,
+        Kind::InvalidFilter => &INVALID_FILTER,
+        Kind::CollectionMissing => &COLLECTION_NOT_EXIST,
+        Kind::CollectionExists => &COLLECTION_EXIST,
+        Kind::AliasMissing => &ALIAS_NOT_EXIST,
+        Kind::IndexMissing => &INDEX_NOT_EXIST,
+        Kind::RowMissing => &DATA_NOT_FOUND,
+        Kind::TaskMissing => &TASK_NOT_EXIST,
+        Kind::NotFound => &THING_NOT_FOUND,
+        Kind::Refused => &NOT_ALLOWED,
+        Kind::Unsupported => &NOT_IMPLEMENTED,
+        Kind::Busy => &QUOTA_LIMIT,
+        Kind::Unavailable | Kind::Corrupt | Kind::Internal => &INTERNAL,
+    }
+}
+
+/// A failed request: what the caller sees, and the error for the log.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) row: &'static Row,
+    pub(crate) error: Error,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self { row: row(error.kind()), error }
+    }
+}
+
+impl Failure {
+    pub(crate) fn new(row: &'static Row, error: Error) -> Self {
+        Self { row, error }
+    }
+
+    /// A failure of this call: faults of ours while writing or deleting have codes of their own.
+    pub(crate) fn of(call: route::Call, error: Error) -> Self {
+        use route::Call::Vikingdb;
+        match call {
+            Vikingdb(Call::Upsert | Call::UpdateRows) if error.kind().server_fault() => {
+                Self::new(&UPSERT_FAILED, error)
+            }
+            Vikingdb(Call::DeleteRows) if error.kind().server_fault() => Self::new(&DELETE_FAILED, error),
+            _ => error.into(),
+        }
+    }
+
+    /// The message.
+    pub(crate) fn text(&self) -> Cow<'_, str> {
+        match self.row.text {
+            Text::Fixed(text) => Cow::Borrowed(text),
+            Text::Prefix(prefix) => Cow::Owned(format!("{prefix}:{}", short(self.error.message()))),
+            Text::Own => Cow::Borrowed(short(self.error.message())),
+        }
+    }
+}
+
+/// A sentence may quote what the caller sent; that is cut.
+fn short(text: &str) -> &str {
+    &text[..text.floor_char_boundary(limit::ERROR_MESSAGE_BYTES)]
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,58 @@
+//! The VikingDB v1 data API (docs/wire/vikingdb.md sections 2 to 7): parse, convert, call the service, convert back.
+
+mod collections;
+pub(crate) mod convert;
+mod data;
+pub(crate) mod envelope;
+pub(crate) mod error;
+mod filter;
+mod model;
+pub(crate) mod request_id;
+mod routes;
+mod tasks;
+
+use knarr_base::{Error, Kind, Result};
+use knarr_service::Service;
+
+use crate::http::request::{Answer, Signed};
+pub(crate) use routes::{Call, ROUTES};
+
+/// Runs one operation.
+pub(crate) async fn dispatch(service: &Service, call: Call, request: &Signed) -> Result<Answer> {
+    match call {
+        Call::Ping => Ok(done(request)),
+        Call::BatchRerank => batch_rerank(request),
+        Call::Later => Err(unsupported()),
+        Call::CreateCollection => collections::create(service, request).await,
+        Call::CollectionInfo => collections::info(service, request).await,
+        Call::ListCollections => collections::list(service, request).await,
+        Call::UpdateCollection => collections::update(service, request).await,
+        Call::DropCollection => collections::drop(service, request).await,
+        Call::Upsert => data::upsert(service, request).await,
+        Call::UpdateRows => data::update(service, request).await,
+        Call::DeleteRows => data::delete(service, request).await,
+        Call::Fetch => data::fetch(service, request).await,
+        Call::CreateTask => tasks::create(service, request).await,
+        Call::TaskInfo => tasks::info(service, request).await,
+        Call::ListTasks => tasks::list(service, request).await,
+        Call::UpdateTask => tasks::update(service, request).await,
+        Call::DropTask => tasks::drop(service, request).await,
+    }
+}
+
+/// A success without data.
+pub(crate) fn done(request: &Signed) -> Answer {
+    Answer::Json(envelope::bare(request.request_id))
+}
+
+fn unsupported() -> Error {
+    Error::new(Kind::Unsupported, "this operation is not offered yet")
+}
+
+/// Older Java clients ping with an empty one of these.
+fn batch_rerank(request: &Signed) -> Result<Answer> {
+    if request.args()?.is_empty() { Ok(done(request)) } else { Err(unsupported()) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,111 @@
+//! Answers in the vendor's shape: names, order and absence as docs/wire/vikingdb.md has them.
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+/// collection/info, and an element of collection/list.
+#[derive(Serialize)]
+pub(crate) struct Collection<'a> {
+    pub(crate) collection_name: &'a str,
+    pub(crate) description: &'a str,
+    pub(crate) collection_aliases: Vec<&'a str>,
+    pub(crate) primary_key: &'a str,
+    pub(crate) project: &'a str,
+    pub(crate) fields: Vec<Field<'a>>,
+    /// A list as given at creation; never null.
+    pub(crate) vectorize: &'a RawValue,
+    /// Names only.
+    pub(crate) indexes: &'a [String],
+    pub(crate) stat: Stat,
+    pub(crate) create_time: String,
+    pub(crate) update_time: String,
+    pub(crate) update_person: &'a str,
+}
+
+/// A field of a collection. What does not apply is left out.
+#[derive(Serialize)]
+pub(crate) struct Field<'a> {
+    pub(crate) field_name: &'a str,
+    pub(crate) field_type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) default_val: Option<Default>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) dim: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) pipeline_name: Option<&'a str>,
+}
+
+/// A field's default, in the field's own type.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(crate) enum Default {
+    Int(i64),
+    Float(f32),
+    Text(String),
+    Bool(bool),
+    Ints(Vec<i64>),
+    Texts(Vec<String>),
+}
+
+/// Estimates.
+#[derive(Serialize)]
+pub(crate) struct Stat {
+    pub(crate) data_number: u64,
+    /// Bytes.
+    pub(crate) data_storage: u64,
+}
+
+/// task/create.
+#[derive(Serialize)]
+pub(crate) struct Created {
+    pub(crate) task_id: String,
+}
+
+/// task/info, and an element of task/list.
+#[derive(Serialize)]
+pub(crate) struct Task<'a> {
+    pub(crate) task_id: String,
+    pub(crate) task_type: &'a str,
+    pub(crate) task_status: &'static str,
+    pub(crate) collection_name: &'a str,
+    pub(crate) update_person: &'a str,
+    pub(crate) update_time: String,
+    pub(crate) create_time: String,
+    pub(crate) process_info: Process<'a>,
+    /// As given.
+    pub(crate) task_params: &'a RawValue,
+}
+
+/// process_info: the vendor's keys first (section 5.3), then ours.
+#[derive(Serialize)]
+pub(crate) struct Process<'a> {
+    pub(crate) sampled_data: &'a RawValue,
+    /// Unix milliseconds; 0 before the scan.
+    pub(crate) sampled_timestamp: i64,
+    pub(crate) err_msg: &'a str,
+    /// filter_delete only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) process_step: Option<&'static str>,
+    /// `"50%"`
+    pub(crate) task_progress: String,
+    pub(crate) total_data_count: u64,
+    /// filter_delete only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) total_deleted_count: Option<u64>,
+    pub(crate) total_filter_count: u64,
+    pub(crate) scan_data_count: u64,
+    pub(crate) rows_per_second: u64,
+    /// Absent while it is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) eta_seconds: Option<u64>,
+    /// filter_delete only: rows that were rewritten since the sample, and survived.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) changed_count: Option<u64>,
+    /// `bucket/key` of each file written.
+    pub(crate) files: &'a [String],
+    /// Bytes of these files.
+    pub(crate) bytes: u64,
+    /// Absent until the task is final.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) elapsed_ms: Option<u64>,
+}
