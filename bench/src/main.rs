@@ -1,1 +1,70 @@
-fn main() {}
+//! Measures a knarr server from outside, one table per command. `bench/README.md` says how to read them.
+
+mod bench;
+#[allow(dead_code, reason = "shared with the integration tests, which use the rest")]
+mod client;
+mod data;
+mod delete;
+mod engine;
+mod export;
+mod fetch;
+mod load;
+mod measure;
+#[allow(dead_code, reason = "shared with the integration tests, which use the rest")]
+mod process;
+mod size;
+mod startup;
+mod upsert;
+
+use std::io;
+
+use clap::{Parser, Subcommand};
+
+use crate::bench::Bench;
+
+/// Measures a knarr server from outside; every command prints one table.
+#[derive(Parser)]
+struct Args {
+    #[command(flatten)]
+    bench: Bench,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Write the input as a parquet file, which the peers read.
+    Generate,
+    /// Make the table that the other commands start from.
+    Load,
+    /// Export everything, 0.3 % and 30 %.
+    Export,
+    /// Delete 0.3 % and 30 % by filter.
+    Delete,
+    /// Upsert half existing and half new keys from 8 clients.
+    Upsert(upsert::Args),
+    /// The same upserts into the engine alone, in this process.
+    Engine(upsert::Args),
+    /// Fetch by key from 8 clients.
+    Fetch(fetch::Args),
+    /// Start on the loaded table.
+    Startup,
+    /// Sizes of the binary and of what it is made from.
+    Size,
+}
+
+fn main() -> io::Result<()> {
+    let Args { bench, command } = Args::parse();
+    std::fs::create_dir_all(&bench.dir)?;
+    match command {
+        Command::Generate => data::file(&bench.dir, bench.rows).map(|path| println!("{}", path.display())),
+        Command::Load => load::run(&bench),
+        Command::Export => export::run(&bench),
+        Command::Delete => delete::run(&bench),
+        Command::Upsert(args) => upsert::run(&bench, &args),
+        Command::Engine(args) => engine::run(&bench, &args),
+        Command::Fetch(args) => fetch::run(&bench, &args),
+        Command::Startup => startup::run(&bench),
+        Command::Size => size::run(&bench),
+    }
+}

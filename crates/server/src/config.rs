@@ -1,0 +1,170 @@
+//! Settings: plain data from a file, the environment and flags, checked as a whole before anything starts.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use figment::providers::{Format, Serialized, Toml};
+use figment::value::{Dict, Value};
+use figment::{Figment, Profile};
+use serde::Deserialize;
+use tracing_subscriber::EnvFilter;
+
+use crate::failure::{Failure, Result};
+
+/// The defaults, and the manual.
+pub(crate) const DEFAULT: &str = include_str!("config.default.toml");
+/// Every setting; true where the value is text even if it looks like a number.
+const NAMES: [(&str, bool); 9] = [
+    ("data", true),
+    ("listen", true),
+    ("admin_listen", true),
+    ("log", true),
+    ("threads", false),
+    ("memtable_mib", false),
+    ("clock_skew_seconds", false),
+    ("regions", false),
+    ("trust_forwarded_host", false),
+];
+const MIB: usize = 1024 * 1024;
+
+/// Settings as written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    data: PathBuf,
+    listen: String,
+    admin_listen: String,
+    log: String,
+    threads: usize,
+    memtable_mib: usize,
+    clock_skew_seconds: u32,
+    regions: Vec<String>,
+    trust_forwarded_host: bool,
+}
+
+/// Settings as meant.
+#[derive(Debug)]
+pub(crate) struct Config {
+    /// The data directory; not empty.
+    pub(crate) data: PathBuf,
+    /// Port 0 takes a free one.
+    pub(crate) listen: SocketAddr,
+    /// `None`: no health and metrics port.
+    pub(crate) admin_listen: Option<SocketAddr>,
+    /// A valid filter.
+    pub(crate) log: String,
+    /// At least 1.
+    pub(crate) threads: usize,
+    /// At least 1 MiB.
+    pub(crate) memtable_bytes: usize,
+    /// 0: any date.
+    pub(crate) clock_skew_ms: u64,
+    /// Accepted regions; empty: any.
+    pub(crate) regions: Vec<String>,
+    /// Behind a proxy that sets X-Forwarded-Host.
+    pub(crate) trust_forwarded_host: bool,
+}
+
+impl Config {
+    /// How requests are checked.
+    pub(crate) fn wire(&self) -> knarr_wire::Options {
+        knarr_wire::Options {
+            clock_skew_ms: self.clock_skew_ms,
+            regions: self.regions.clone(),
+            trust_forwarded_host: self.trust_forwarded_host,
+        }
+    }
+}
+
+/// Joins defaults, `file`, the `KNARR_` variables among `environment`, and `flags` (set ones only), and checks the result.
+pub(crate) fn load(
+    file: Option<&Path>,
+    environment: impl Iterator<Item = (String, String)>,
+    flags: impl IntoIterator<Item = (&'static str, Option<String>)>,
+) -> Result<Config> {
+    let mut figment = Figment::from(Toml::string(DEFAULT));
+    if let Some(path) = file {
+        figment = figment.merge(Toml::file_exact(path));
+    }
+    let flags: Dict =
+        flags.into_iter().filter_map(|(name, value)| Some((name.to_owned(), Value::from(value?)))).collect();
+    let settings: Settings = figment
+        .merge(Serialized::from(from_environment(environment), Profile::Default))
+        .merge(Serialized::from(flags, Profile::Default))
+        .extract()
+        .map_err(|e| Failure::usage(format!("settings: {e}")))?;
+    check(settings)
+}
+
+fn from_environment(variables: impl Iterator<Item = (String, String)>) -> Dict {
+    let setting = |(variable, text): (String, String)| {
+        let name = variable.strip_prefix("KNARR_")?.to_ascii_lowercase();
+        let (_, is_text) = NAMES.iter().find(|(known, _)| *known == name)?;
+        let value = if *is_text { Value::from(text) } else { text.parse().unwrap_or_else(|never| match never {}) };
+        Some((name, value))
+    };
+    variables.filter_map(setting).collect()
+}
+
+/// Names every setting that is wrong, not just the first.
+fn check(settings: Settings) -> Result<Config> {
+    let Settings {
+        data,
+        listen,
+        admin_listen,
+        log,
+        threads,
+        memtable_mib,
+        clock_skew_seconds,
+        regions,
+        trust_forwarded_host,
+    } = settings;
+    let mut wrong = Vec::new();
+    if data.as_os_str().is_empty() {
+        wrong.push("data: must name a directory (--data DIR)".to_owned());
+    }
+    let admin = (!admin_listen.is_empty()).then(|| address("admin_listen", &admin_listen, &mut wrong)).flatten();
+    let listen = address("listen", &listen, &mut wrong);
+    if let (Some(a), Some(b)) = (listen, admin)
+        && a == b
+        && a.port() != 0
+    {
+        wrong.push("admin_listen: must differ from listen".to_owned());
+    }
+    if let Err(error) = EnvFilter::try_new(&log) {
+        wrong.push(format!("log: {error}"));
+    }
+    if !(1..=65_536).contains(&memtable_mib) {
+        wrong.push("memtable_mib: must be 1 to 65536".to_owned());
+    }
+    if threads > 1024 {
+        wrong.push("threads: must be 0 to 1024".to_owned());
+    }
+    match (wrong.as_slice(), listen) {
+        ([], Some(listen)) => Ok(Config {
+            data,
+            listen,
+            admin_listen: admin,
+            log,
+            threads: if threads == 0 { thread::available_parallelism().map_or(1, usize::from) } else { threads },
+            memtable_bytes: memtable_mib * MIB,
+            clock_skew_ms: u64::from(clock_skew_seconds) * 1000,
+            regions,
+            trust_forwarded_host,
+        }),
+        _ => Err(Failure::usage(format!("settings: {}", wrong.join("; ")))),
+    }
+}
+
+/// The first address of HOST:PORT.
+fn address(name: &str, text: &str, wrong: &mut Vec<String>) -> Option<SocketAddr> {
+    let found = text.to_socket_addrs().ok().and_then(|mut all| all.next());
+    if found.is_none() {
+        wrong.push(format!("{name}: {text:?} is not HOST:PORT"));
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,222 @@
+//! Who may do what: every right alone against every kind of call.
+
+use serde_json::{Value, json};
+
+use crate::client::{Client, Reply};
+use crate::world::{World, create_collection, create_task, fill, row, wait};
+
+const RIGHTS: [&str; 7] = ["read", "write", "delete", "export", "import", "confirm", "admin"];
+
+/// A call, and the rights any of which is enough for it; an empty list means that no single one is.
+struct Case {
+    name: &'static str,
+    path: &'static str,
+    body: fn(&Subjects) -> Value,
+    rights: &'static [&'static str],
+    /// What a key without the right is told: tasks that it may not see do not exist for it.
+    refusal: i64,
+}
+
+/// What the calls name. Made by the administrator, new for every call.
+struct Subjects {
+    table: String,
+}
+
+const NO_PERMISSION: i64 = 1_000_002;
+const NO_TASK: i64 = 1_000_035;
+
+/// A3: one row per call.
+#[test]
+fn rights_matrix() {
+    let table = |s: &Subjects| json!({"collection_name": s.table});
+    let cases = [
+        Case { name: "info", path: "/api/collection/info", body: table, rights: &["read"], refusal: NO_PERMISSION },
+        Case {
+            name: "fetch",
+            path: "/api/collection/fetch_data",
+            body: |s| json!({"collection_name": s.table, "primary_keys": [1]}),
+            rights: &["read"],
+            refusal: NO_PERMISSION,
+        },
+        Case {
+            name: "create",
+            path: "/api/collection/create",
+            body: |s| crate::world::collection(&format!("{}_new", s.table)),
+            rights: &["admin"],
+            refusal: NO_PERMISSION,
+        },
+        Case {
+            name: "update",
+            path: "/api/collection/update",
+            body: |s| json!({"collection_name": s.table, "fields": [], "description": "x"}),
+            rights: &["admin"],
+            refusal: NO_PERMISSION,
+        },
+        Case { name: "drop", path: "/api/collection/drop", body: table, rights: &["admin"], refusal: NO_PERMISSION },
+        Case {
+            name: "upsert_data",
+            path: "/api/collection/upsert_data",
+            body: |s| crate::world::upsert(&s.table, &[row(1, 1, 1)]),
+            rights: &["write"],
+            refusal: NO_PERMISSION,
+        },
+        Case {
+            name: "update_data",
+            path: "/api/collection/update_data",
+            body: |s| crate::world::upsert(&s.table, &[json!({"id": 1, "n": 2})]),
+            rights: &["write"],
+            refusal: NO_PERMISSION,
+        },
+        Case {
+            name: "del_data",
+            path: "/api/collection/del_data",
+            body: |s| json!({"collection_name": s.table, "primary_keys": [1]}),
+            rights: &["delete"],
+            refusal: NO_PERMISSION,
+        },
+        Case {
+            name: "del_all",
+            path: "/api/collection/del_data",
+            body: |s| json!({"collection_name": s.table, "del_all": true}),
+            rights: &["delete"],
+            refusal: NO_PERMISSION,
+        },
+        Case {
+            name: "export",
+            path: "/api/task/create",
+            body: |s| {
+                json!({"task_type": "data_export", "task_params":
+                {"collection_name": s.table, "tos_path": "matrix-exports/x"}})
+            },
+            rights: &["export"],
+            refusal: NO_PERMISSION,
+        },
+        Case {
+            name: "filter_delete",
+            path: "/api/task/create",
+            body: |s| {
+                json!({"task_type": "filter_delete", "task_params":
+                {"collection_name": s.table, "filter": {"grp": [1]}}})
+            },
+            rights: &["delete"],
+            refusal: NO_PERMISSION,
+        },
+        Case {
+            name: "filter_delete with a backup needs two",
+            path: "/api/task/create",
+            body: |s| {
+                json!({"task_type": "filter_delete", "task_params":
+                {"collection_name": s.table, "filter": {"grp": [1]}, "tos_path": "matrix-exports/y"}})
+            },
+            rights: &[],
+            refusal: NO_PERMISSION,
+        },
+        Case {
+            name: "make a key",
+            path: "/knarr/v1/keys/create",
+            body: |_| json!({"label": "", "grants": [{"rights": ["read"], "pattern": "x"}]}),
+            rights: &["admin"],
+            refusal: NO_PERMISSION,
+        },
+        Case {
+            name: "list keys",
+            path: "/knarr/v1/keys/list",
+            body: |_| json!({}),
+            rights: &["admin"],
+            refusal: NO_PERMISSION,
+        },
+        Case {
+            name: "make a bucket",
+            path: "/knarr/v1/buckets/create",
+            body: |_| json!({"bucket": "matrix-made"}),
+            rights: &["admin", "export"],
+            refusal: NO_PERMISSION,
+        },
+        Case {
+            name: "list objects",
+            path: "/knarr/v1/objects/list",
+            body: |_| json!({"bucket": "matrix-bucket", "prefix": ""}),
+            rights: &["read"],
+            refusal: NO_PERMISSION,
+        },
+    ];
+    let world = World::new();
+    let server = world.start();
+    let mut admin = server.client();
+    admin.must("/knarr/v1/buckets/create", &json!({"bucket": "matrix-bucket"}));
+    let mut at = 0;
+    for case in &cases {
+        for right in RIGHTS {
+            at += 1;
+            let subjects = subjects(&mut admin, at);
+            let mut client = World::client_with(&server, &[(&[right], "*")]);
+            let reply = client.post(case.path, &(case.body)(&subjects)).unwrap();
+            let wanted = if case.rights.contains(&right) { 0 } else { case.refusal };
+            assert_eq!(reply.code, wanted, "{} with {right} alone: {}", case.name, reply.text);
+
+            // The same right on other names is worth nothing.
+            let mut elsewhere = World::client_with(&server, &[(&[right], "elsewhere*")]);
+            let reply = elsewhere.post(case.path, &(case.body)(&subjects)).unwrap();
+            assert_eq!(reply.code, case.refusal, "{} with {right} elsewhere: {}", case.name, reply.text);
+        }
+    }
+    world.stop(server);
+}
+
+fn subjects(admin: &mut Client, at: usize) -> Subjects {
+    let table = format!("matrix{at}");
+    create_collection(admin, &table);
+    fill(admin, &table, (0..4).map(|id| row(id, id % 2, id)));
+    Subjects { table }
+}
+
+/// A3, A4: who sees a waiting task, who may confirm, cancel and drop it, and who sees the rows it shows.
+#[test]
+fn task_rights() {
+    let world = World::new();
+    let server = world.start();
+    let mut admin = server.client();
+    for right in RIGHTS {
+        for call in ["info", "confirmed", "cancel", "drop"] {
+            let Subjects { table, .. } = subjects(&mut admin, RIGHTS.iter().position(|r| *r == right).unwrap());
+            let task =
+                create_task(&mut admin, "filter_delete", json!({"collection_name": table, "filter": {"grp": [1]}}));
+            wait(&mut admin, &task, "confirm");
+            let mut client = World::client_with(&server, &[(&[right, "read"], &table)]);
+            let mut blind = World::client_with(&server, &[(&[right], "elsewhere")]);
+            let (path, body) = match call {
+                "info" => ("/api/task/info", json!({"task_id": task})),
+                "drop" => ("/api/task/drop", json!({"task_id": task})),
+                status => ("/api/task/update", json!({"task_id": task, "task_status": status})),
+            };
+            assert_eq!(blind.post(path, &body).unwrap().code, NO_TASK, "{call} by a key that cannot see it");
+            let wanted = match (call, right) {
+                ("info", _) | ("confirmed", "confirm") | ("cancel" | "drop", "admin") => 0,
+                _ => NO_PERMISSION,
+            };
+            let reply = client.post(path, &body).unwrap();
+            assert_eq!(reply.code, wanted, "{call} with {right} and read: {}", reply.text);
+            if call == "info" {
+                // A4: rows are shown to those only who may read them.
+                let shown = |reply: Reply| reply.data["process_info"]["sampled_data"].as_array().unwrap().len();
+                assert_eq!(shown(reply), 2);
+                let mut alone = World::client_with(&server, &[(&[right], &table)]);
+                let rows = if right == "read" { 2 } else { 0 };
+                assert_eq!(shown(alone.post(path, &body).unwrap()), rows, "rows shown to {right} alone");
+            }
+            admin.must("/api/collection/drop", &json!({"collection_name": table}));
+        }
+    }
+    // The creator may stop what it began, without being an administrator.
+    create_collection(&mut admin, "mine");
+    let mut creator = World::client_with(&server, &[(&["read", "delete"], "mine")]);
+    for (path, status) in [("/api/task/update", "cancel"), ("/api/task/drop", "")] {
+        let params = json!({"collection_name": "mine", "filter": {"grp": [1]}, "file_type": "json"});
+        let mut body = json!({"task_id": create_task(&mut creator, "filter_delete", params)});
+        if !status.is_empty() {
+            body["task_status"] = status.into();
+        }
+        creator.must(path, &body);
+    }
+    world.stop(server);
+}
