@@ -187,3 +187,5 @@ pub const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 pub const STOP_WAIT: Duration = Duration::from_secs(20);
 /// Tasks that run at once; the others stay queued. More would only share the same two units and hold more pins.
 pub const TASKS_RUNNING: usize = 4;
+/// Time a cancelled export waits for the store's last step: many times what a sync takes on a busy disk.
+pub const CANCEL_GRACE: Duration = Duration::from_secs(2);

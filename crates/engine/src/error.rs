@@ -59,6 +59,14 @@ pub enum Error {
     /// is not visible. The writer reopens with the next call.
     #[error("the log could not be written")]
     WriteFailed(#[source] Arc<io::Error>),
+    /// A call whose columns are larger than a log record.
+    #[error("the rows of the call take {bytes} bytes, more than the {limit} a call may have")]
+    CallTooLarge {
+        /// What they take.
+        bytes: usize,
+        /// What they may take.
+        limit: usize,
+    },
     /// An update names a row that is not there.
     #[error("primary key {0} data not exist")]
     RowMissing(Key),
@@ -181,6 +189,7 @@ impl Error {
             Error::Corrupt { .. } | Error::NewerFormat { .. } => Kind::Corrupt,
             Error::Io { .. } | Error::DiskFull | Error::WriteFailed(_) => Kind::Unavailable,
             Error::SegmentMissing(_) | Error::VersionMissing { .. } => Kind::Internal,
+            Error::CallTooLarge { .. } => Kind::TooLarge,
             Error::RowMissing(_) => Kind::RowMissing,
             Error::Schema(cause) | Error::Upload(cause) => cause.kind(),
 
@@ -212,6 +221,7 @@ impl Error {
             | Error::TableExists(_)
             | Error::DiskFull
             | Error::WriteFailed(_)
+            | Error::CallTooLarge { .. }
             | Error::RowMissing(_)
             | Error::AlreadyPublished(_)
             | Error::Busy { .. }

@@ -4,8 +4,9 @@ use std::fmt;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::time::Duration;
 
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{ContentArrangement, Table, TableComponent, presets};
 use indicatif::{ProgressBar, ProgressStyle};
+use knarr_base::clock::{SharedClock, SystemClock};
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -14,6 +15,10 @@ use crate::failure::{Failure, Result};
 
 /// Characters of a value in a table cell before it is cut.
 const CELL_CHARS: usize = 48;
+/// Time between two moves of a bar that has no news.
+const BAR_TICK: Duration = Duration::from_millis(200);
+/// Time between two lines of progress; what is done sooner prints none.
+const LINE_EVERY: Duration = Duration::from_secs(2);
 
 /// Where results go, and in which form.
 pub(crate) struct Output {
@@ -136,7 +141,9 @@ pub(crate) fn rows_table(rows: &[Row]) -> String {
 
 fn blank_table() -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    // As wide as it is: an id that is broken over lines cannot be copied.
+    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_style(TableComponent::HeaderLines, '─').set_style(TableComponent::MiddleHeaderIntersections, '─');
     table
 }
 
@@ -168,45 +175,53 @@ pub(crate) fn count(n: u64) -> String {
 }
 
 /// How far something is, in percent and words.
-pub(crate) struct Progress {
-    what: String,
-    bar: Option<ProgressBar>,
-    /// Percent of the last printed line; `None` where nothing is printed.
-    printed: Option<u64>,
+pub(crate) enum Progress {
+    /// On a terminal.
+    Bar(ProgressBar),
+    /// Elsewhere: lines that are far enough apart to be read.
+    Lines { what: String, clock: SharedClock, last: Duration },
+    /// JSON was asked for.
+    Silent,
 }
 
 impl Progress {
     fn new(what: &str, shown: bool) -> Self {
-        let terminal = shown && io::stderr().is_terminal();
-        let bar = terminal.then(|| {
-            let style = ProgressStyle::with_template("{prefix} [{bar:30}] {pos:>3}% {elapsed} {msg}")
-                .expect("the template is a constant of known keys")
-                .progress_chars("=> ");
-            let bar = ProgressBar::new(100).with_style(style).with_prefix(what.to_owned());
-            bar.enable_steady_tick(Duration::from_millis(200));
-            bar
-        });
-        Self { what: what.to_owned(), printed: (shown && !terminal).then_some(0), bar }
+        if !shown {
+            return Self::Silent;
+        }
+        if !io::stderr().is_terminal() {
+            return Self::Lines { what: what.to_owned(), clock: SystemClock::shared(), last: Duration::ZERO };
+        }
+        let style = ProgressStyle::with_template("{prefix} [{bar:30}] {pos:>3}% {elapsed} {msg}")
+            .expect("the template is a constant of known keys")
+            .progress_chars("=> ");
+        let bar = ProgressBar::new(100).with_style(style).with_prefix(what.to_owned());
+        bar.enable_steady_tick(BAR_TICK);
+        Self::Bar(bar)
     }
 
-    /// Shows `percent` and a few words. Lines come at every tenth part only.
+    /// Shows `percent` and a few words.
     pub(crate) fn at(&mut self, percent: u64, words: &str) {
-        if let Some(bar) = &self.bar {
-            bar.set_message(words.to_owned());
-            bar.set_position(percent);
-        }
-        if let Some(printed) = &mut self.printed
-            && percent >= *printed + 10
-        {
-            *printed = percent - percent % 10;
-            eprintln!("{} {percent}% {words}", self.what);
+        match self {
+            Self::Bar(bar) => {
+                bar.set_message(words.to_owned());
+                bar.set_position(percent);
+            }
+            Self::Lines { what, clock, last } => {
+                let now = clock.monotonic();
+                if now >= *last + LINE_EVERY {
+                    *last = now;
+                    eprintln!("{what} {percent}% {words}");
+                }
+            }
+            Self::Silent => {}
         }
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if let Some(bar) = &self.bar {
+        if let Self::Bar(bar) = self {
             bar.finish_and_clear();
         }
     }
@@ -222,7 +237,7 @@ mod tests {
         let rows: Vec<Row> = serde_json::from_str(&rows).expect("JSON");
         let text = rows_table(&rows);
         assert!(text.contains("64 in all") && text.contains("..."), "{text}");
-        let head = text.lines().nth(1).expect("a header");
+        let head = text.lines().next().expect("a header");
         assert_eq!(head.split_whitespace().collect::<Vec<_>>(), ["id", "v", "city"]);
         assert_eq!(count(1_234_567), "1,234,567");
     }

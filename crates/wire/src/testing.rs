@@ -1,6 +1,5 @@
 //! What this crate's tests share: a fixed clock, one known key, signed requests, golden files.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -132,7 +131,8 @@ pub(crate) fn echo() -> Dispatch {
 
 /// Compares with `testdata/golden/vikingdb/<name>`. `KNARR_UPDATE_GOLDEN=1` writes it instead.
 pub(crate) fn golden(name: &str, actual: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/golden/vikingdb").join(name);
+    let path =
+        std::path::PathBuf::from(format!("{}/../../testdata/golden/vikingdb/{name}", env!("CARGO_MANIFEST_DIR")));
     let actual = format!("{actual}\n");
     if std::env::var_os("KNARR_UPDATE_GOLDEN").is_some() {
         std::fs::create_dir_all(path.parent().expect("a directory")).expect("writable");

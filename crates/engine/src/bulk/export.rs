@@ -72,6 +72,18 @@ enum Outcome {
     NameTaken(FileReport),
 }
 
+/// The step that makes the object appear goes on in the store when nobody waits for it. After a cancel it gets a short
+/// while to say how it ended, so that whoever cleans up finds what there is.
+async fn settled<T>(cancel: &Cancel, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let mut work = std::pin::pin!(work);
+    tokio::select! {
+        biased;
+        done = &mut work => return done,
+        () = cancel.cancelled() => {}
+    }
+    tokio::time::timeout(limit::CANCEL_GRACE, work).await.unwrap_or(Err(Error::Cancelled))
+}
+
 /// A store may hang; whoever cancels does not wait for it.
 async fn or_cancelled<T>(cancel: &Cancel, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     tokio::select! {
@@ -107,7 +119,7 @@ async fn write(
     }
     let file = pool.run(Lane::Background, move || work.encoder.finish()).await??;
     send(writer, file.parts, meter, cancel).await?;
-    match or_cancelled(cancel, writer.finish()).await {
+    match settled(cancel, writer.finish()).await {
         Err(Error::ObjectExists(_)) => Ok(Outcome::NameTaken(file.report)),
         finished => finished.map(|()| Outcome::Finished(file.report)),
     }

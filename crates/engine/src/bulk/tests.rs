@@ -404,7 +404,8 @@ async fn a_cancelled_export_leaves_no_object() {
         let shared: SharedSource = source.clone();
         let stopped = bench.unit(&shared, &Filter::All, &units[0], format, 0).await;
         assert!(matches!(stopped, Err(Error::Cancelled)), "{stopped:?}");
-        assert!(source.reads() <= 3 && bench.is_empty());
+        // Each batch is read for the filter and, as it matches, once more for its vectors.
+        assert!(source.reads() <= 6 && bench.is_empty());
     }
 }
 

@@ -89,7 +89,8 @@ impl Table {
         self.check_space(usize::try_from(bytes).unwrap_or(usize::MAX))?;
         fail::fail_point!("table::compact::before_segment");
         let mut ids = Vec::new();
-        let result = self.merge(&version, &held, &mut ids).and_then(|entries| self.replace(&held, &entries));
+        let merged = self.merge(&version, &held, &mut ids).inspect_err(|_| self.discard(&ids));
+        let result = merged.and_then(|entries| self.replace(&held, &entries));
         self.give_back_segment_ids(ids);
         result
     }

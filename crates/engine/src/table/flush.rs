@@ -44,7 +44,7 @@ impl Table {
             let widen = |batch: &RecordBatch| columns::widen(batch, &version.schema, &version.stored);
             (keys, slots, content.batches().iter().map(widen).collect::<Vec<_>>(), content.last_seq())
         };
-        let entries = self.write_rows(&version, &batches, &slots, ids)?;
+        let entries = self.write_rows(&version, &batches, &slots, ids).inspect_err(|_| self.discard(ids))?;
         fail::fail_point!("table::flush::after_segment");
 
         let mut committing = self.lock_commit()?;
@@ -68,6 +68,17 @@ impl Table {
         fail::fail_point!("table::flush::after_trim");
         self.request_compaction();
         Ok(())
+    }
+
+    /// Removes files of an attempt that failed before anything could name them: on a full disk they must not wait for
+    /// the collector.
+    pub(super) fn discard(&self, ids: &[u64]) {
+        for id in ids {
+            let files = [self.layout.segment(*id), self.layout.segment_meta(*id)];
+            if let Some(error) = files.iter().find_map(|file| self.disk.remove(file).err()) {
+                tracing::warn!(table = %self.id, segment = id, %error, "an unfinished segment is left to the collector");
+            }
+        }
     }
 
     /// Stores changed masks and drops segments without a live row.

@@ -11,6 +11,7 @@ use arrow_ipc::MetadataVersion;
 use arrow_ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteContext, IpcWriteOptions, write_message};
 use arrow_schema::{Field as ArrowField, Schema as ArrowSchema, SchemaRef};
 use bytes::Bytes;
+use knarr_base::limit;
 use knarr_base::schema::{PrimaryKey, Schema};
 use knarr_base::value::KeyType;
 
@@ -60,6 +61,9 @@ impl LoggedRows {
     }
 
     /// One encapsulated IPC message.
+    ///
+    /// # Errors
+    /// `CallTooLarge`: empty strings in lists cost no bytes of a row, but their offsets do here.
     pub(crate) fn encode(&self, schema: &Schema, keyed: bool) -> Result<Vec<u8>> {
         let bad = |e: arrow_schema::ArrowError| Error::corrupt("rows of a call", e);
         let fields = self.columns.len() - usize::from(keyed && schema.primary_key() == PrimaryKey::Auto);
@@ -72,6 +76,9 @@ impl LoggedRows {
             .map_err(bad)?;
         let mut out = Vec::with_capacity(message.ipc_message.len() + message.arrow_data.len() + 64);
         write_message(&mut out, message, &options).map_err(bad)?;
+        if out.len() > limit::LOG_RECORD_BYTES {
+            return Err(Error::CallTooLarge { bytes: out.len(), limit: limit::LOG_RECORD_BYTES });
+        }
         Ok(out)
     }
 

@@ -74,7 +74,8 @@ impl Tables {
     }
 
     fn slot(&self, id: TableId) -> Result<Slot> {
-        if *self.closed.lock() {
+        let closed = self.closed.lock();
+        if *closed {
             return Err(Error::Stopped);
         }
         Ok(self.open.lock().entry(id).or_default().clone())

@@ -58,26 +58,48 @@ struct Source {
 fn sources() -> Vec<Source> {
     let mut found = Vec::new();
     for (owner, _) in ARROWS {
-        let mut dirs = vec![root().join("crates").join(owner).join("src")];
-        while let Some(dir) = dirs.pop() {
-            for entry in fs::read_dir(&dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display())) {
-                let path = entry.expect("listed").path();
-                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                if path.is_dir() && name != "tests" {
-                    dirs.push(path);
-                } else if name.ends_with(".rs") && name != "tests.rs" {
-                    let below = path.strip_prefix(root().join("crates")).expect("below it").display().to_string();
-                    found.push(Source { owner, path: below, production: production(&read(&path)).to_owned() });
-                }
-            }
-        }
+        let mut files = Vec::new();
+        list(&root().join("crates").join(owner).join("src"), &mut files);
+        let tests: Vec<PathBuf> = files.iter().flat_map(|(path, text)| test_modules(path, text)).collect();
+        files.retain(|(path, _)| !tests.iter().any(|test| path.starts_with(test) || path.with_extension("") == *test));
+        found.extend(files.iter().map(|(path, text)| {
+            let below = path.strip_prefix(root().join("crates")).expect("below it").display().to_string();
+            Source { owner, path: below, production: production(text).to_owned() }
+        }));
     }
     assert!(found.len() > 40, "only {} sources were found", found.len());
     found
 }
 
+fn list(dir: &Path, files: &mut Vec<(PathBuf, String)>) {
+    for entry in fs::read_dir(dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display())) {
+        let path = entry.expect("listed").path();
+        if path.is_dir() {
+            list(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = read(&path);
+            files.push((path, text));
+        }
+    }
+}
+
+/// Modules in files of their own that are compiled for tests only, as paths without `.rs`.
+fn test_modules(path: &Path, text: &str) -> Vec<PathBuf> {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let home = match stem.as_str() {
+        "mod" | "lib" | "main" => path.parent().expect("in a directory").to_path_buf(),
+        _ => path.with_extension(""),
+    };
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    let after =
+        lines.iter().enumerate().filter(|(_, line)| **line == "#[cfg(test)]").filter_map(|(at, _)| lines.get(at + 1));
+    let name = |line: &&str| line.strip_suffix(';')?.rsplit_once("mod ").map(|(_, name)| name.to_owned());
+    after.filter_map(name).map(|name| home.join(name)).collect()
+}
+
+/// A file up to the tests at its end.
 fn production(text: &str) -> &str {
-    text.find("#[cfg(test)]\nmod tests").map_or(text, |at| &text[..at])
+    text.find("#[cfg(test)]\nmod tests {").map_or(text, |at| &text[..at])
 }
 
 /// Every identifier that is followed by `::`, outside comments and strings on lines of their own.
@@ -176,6 +198,9 @@ fn files_stay_short() {
         .collect();
     assert!(long.is_empty(), "more than {PRODUCTION_LINES} production lines: {long:?}");
     assert_eq!(production("a\nb\n#[cfg(test)]\nmod tests {\nc\n}\n").lines().count(), 2);
+    assert_eq!(production("#[cfg(test)]\nmod tests;\na\n").lines().count(), 3);
+    let tests = test_modules(Path::new("x/mod.rs"), "mod a;\n#[cfg(test)]\npub(crate) mod b;\n");
+    assert_eq!(tests, [PathBuf::from("x/b")]);
 }
 
 /// Calls of `join` whose argument is not a literal: paths made of something computed. (`[..].join(", ")` and the `join()`

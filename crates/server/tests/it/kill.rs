@@ -252,10 +252,10 @@ fn kill_after_ack() {
             .collect();
         let tasks = scope.spawn(|| run_tasks(&world, door));
         let server = kill_loop(&world, door, &mut random, run_time(12), 1200);
-        let rounds = tasks.join().expect("every task ended as it should");
-        println!("{rounds} rounds of tasks");
-        let written = writers.into_iter().map(|w| w.join().expect("every write was kept"));
-        (server, written.collect::<Vec<_>>())
+        // All end before any is judged: the last server must live until then.
+        let (rounds, written) = (tasks.join(), writers.into_iter().map(|w| w.join()).collect::<Vec<_>>());
+        println!("{} rounds of tasks", rounds.expect("every task ended as it should"));
+        (server, written.into_iter().map(|w| w.expect("every write was kept")).collect::<Vec<_>>())
     });
     world.stop(server);
     let server = world.start();

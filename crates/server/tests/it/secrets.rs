@@ -50,6 +50,7 @@ fn tour(world: &World, client: &mut Client, host: &str) -> Vec<String> {
     ] {
         answers.push(client.post(path, &body).unwrap().text);
     }
+    wait(client, &delete, "done");
     // The right key with the wrong secret, and the other way round.
     for keys in [
         Keys { access: ACCESS.to_owned(), secret: "wrong".to_owned() },

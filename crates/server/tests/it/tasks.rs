@@ -16,6 +16,15 @@ use crate::world::{
 
 const TABLE: &str = "rows";
 
+/// Ends the other threads of a test, also when this one fails.
+struct EndOthers<'a>(&'a AtomicBool);
+
+impl Drop for EndOthers<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 /// T1: what is written after the sample survives, even under a matched key; the rest is gone.
 #[test]
 fn concurrent_upsert_survives_delete() {
@@ -44,13 +53,14 @@ fn concurrent_upsert_survives_delete() {
             }
             written
         });
+        let others = EndOthers(&ended);
         let task = create_task(&mut client, "filter_delete", json!({"collection_name": TABLE, "filter": {"grp": [1]}}));
         wait(&mut client, &task, "confirm");
         sampled.store(true, Ordering::SeqCst);
         pause(Duration::from_millis(200));
         assert_eq!(update_task(&mut client, &task, "confirmed").code, 0);
         let info = wait(&mut client, &task, "done")["process_info"].take();
-        ended.store(true, Ordering::SeqCst);
+        drop(others);
         let written = writer.join().expect("every write was accepted");
         let survivors = alive(&mut client, TABLE, 0..ROWS).len() as i64;
         assert_eq!(info["total_filter_count"], ROWS);
@@ -99,6 +109,7 @@ fn export_equals_version() {
                 acknowledged.store(n, Ordering::SeqCst);
             }
         });
+        let _others = EndOthers(&ended);
         for run in 0..10 {
             let before = acknowledged.load(Ordering::SeqCst);
             let path = format!("versions/v{run}");
@@ -117,7 +128,6 @@ fn export_equals_version() {
                 assert_eq!(row["s"], world::text(row["n"].as_i64().unwrap()));
             }
         }
-        ended.store(true, Ordering::SeqCst);
     });
     world.stop(server);
 }

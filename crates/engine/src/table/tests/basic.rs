@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use knarr_base::Kind;
 use knarr_base::id::TableId;
-use knarr_base::schema::FieldType;
+use knarr_base::schema::{FieldType, Schema};
 use knarr_base::value::{KeyType, Value};
 use serde_json::json;
 
 use super::world::*;
 use crate::disk::OsDisk;
 use crate::error::Error;
+use crate::rows::Rows;
 use crate::table::FAILPOINTS;
 
 #[test]
@@ -169,4 +170,21 @@ fn failpoints_are_listed() {
     found.extend(log.split("fail_point!(\"").skip(1).filter_map(|call| call.split('"').next()).map(str::to_owned));
     found.retain(|name| name.contains("::"));
     assert_eq!(found, FAILPOINTS.iter().map(|name| (*name).to_owned()).collect());
+}
+
+/// Empty strings weigh nothing as row bytes, but a call of millions of them is more than a log record holds.
+#[test]
+fn calls_larger_than_a_record_are_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let world = World::new(dir.path());
+    let lists = (0..12).map(|n| field(&format!("list{n}"), FieldType::StringList));
+    let schema = Schema::new([field("id", FieldType::Int64)].into_iter().chain(lists).collect(), "id").expect("valid");
+    let table = world.create(schema);
+    let list = format!("[{}]", vec!["\"\""; 4096].join(","));
+    let members: String = (0..12).map(|n| format!(",\"list{n}\":{list}")).collect();
+    let rows: Vec<_> = (0..100).map(|id| format!("{{\"id\":{id}{members}}}")).collect();
+    let rows = Rows::decode_upsert(&table.schema(), &format!("[{}]", rows.join(","))).expect("valid rows");
+    let refused = wait(table.upsert(rows, 0)).expect_err("too large");
+    assert_eq!(refused.kind(), Kind::TooLarge, "{refused:?}");
+    assert_eq!(table.stats().seq, 0);
 }

@@ -48,11 +48,11 @@ fn concurrent_upsert_survives_delete() {
         // Keys by their last digit: 0-2 upserted, 3-5 updated, 6 deleted, the rest only matched.
         let (upserted, updated, counts) = thread::scope(|scope| {
             let upserts = scope.spawn(move || {
-                let mine: Vec<_> = (0..KEYS).filter(|n| n % 10 < 3).collect();
-                for n in &mine {
+                let mine = (0..KEYS).filter(|n| n % 10 < 3);
+                mine.inspect(|n| {
                     upsert(table, &[(int(*n), row(n + 1000 + round))]).expect("upserts");
-                }
-                mine.len()
+                })
+                .count()
             });
             let updates = scope.spawn(move || {
                 let done = |n: &i64| {

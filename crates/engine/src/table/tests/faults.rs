@@ -199,7 +199,8 @@ fn eio_on_nth_write() {
             let mut story = Story::new(table);
             let mut fired = false;
             for step in STORY {
-                if story.run(*step).is_err() {
+                if let Err(error) = story.run(*step) {
+                    assert!(!fired, "call {n}, {fault:?}: one fault, then {step:?} fails as well: {error:?}");
                     fired = true;
                     disk.heal();
                     story.check();
