@@ -267,13 +267,16 @@ pub(crate) enum Overwrite {
 fn path(bucket: &BucketName, key: &ObjectKey) -> Result<StorePath, Error> {
     let bad = |why: String| Error::ObjectKey { key: key.to_string(), why };
     if reserved(key.as_str()) {
-        return Err(bad("must not end in '#' and digits".to_owned()));
+        return Err(bad("must not end in '#' and digits, nor in a letter and ':' or '|'".to_owned()));
     }
     StorePath::parse(format!("{bucket}/{key}")).map_err(|e| bad(e.to_string()))
 }
 
-/// Keys that `LocalFileSystem` keeps for itself.
+/// Keys that `LocalFileSystem` keeps for itself, or whose path it takes for a drive of another system.
 fn reserved(key: &str) -> bool {
+    if matches!(key.as_bytes(), [.., letter, b':' | b'|'] if letter.is_ascii_alphabetic()) {
+        return true;
+    }
     let name = key.rsplit('/').next().unwrap_or(key);
     name.split_once('#').is_some_and(|(_, n)| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
 }

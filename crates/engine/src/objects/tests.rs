@@ -93,7 +93,7 @@ async fn names_that_cannot_stand_beside_others_are_refused() {
     let stores = open(dir.path()).await;
     put(&stores, "a/b", b"1").await;
     put(&stores, "c", b"1").await;
-    for name in ["a", "c/d", "c/d/e", "half#1", "a/9#42"] {
+    for name in ["a", "c/d", "c/d/e", "half#1", "a/9#42", "0/a:", "x|"] {
         let refused = stores.put_stream(&bucket("data"), &key(name), body(&[b"2"])).await.unwrap_err();
         assert!(matches!(refused, Error::ObjectKey { .. }), "{name}: {refused:?}");
         let refused = stores.put_new(&bucket("data"), &key(name), Bytes::new()).await.unwrap_err();
