@@ -24,7 +24,10 @@ use crate::log::{self, Record, RecordKind};
 
 impl Table {
     /// Opens the newest version. Maps segments without reading them, replays the log.
-    pub(super) fn open(options: &Options, id: TableId, keeper: Arc<Keeper>) -> Result<Arc<Self>> {
+    pub(super) fn open(options: &Options, id: TableId, keeper: Arc<Keeper>, pinned: &[u64]) -> Result<Arc<Self>> {
+        // Here, before anything can ask for a collection.
+        let mut pins = BTreeMap::new();
+        pinned.iter().for_each(|version| *pins.entry(*version).or_insert(0) += 1);
         let Options { dir, clock, disk, pool, memtable_bytes } = options;
         let layout = Layout::new(dir, id);
         let newest = newest_manifest(&**disk, &layout)?.ok_or(Error::TableMissing(id))?;
@@ -55,7 +58,7 @@ impl Table {
             compacting: Mutex::new(()),
             committer: Mutex::new(None),
             room: (Mutex::new(()), Condvar::new()),
-            pins: Mutex::new(BTreeMap::new()),
+            pins: Mutex::new(pins),
             segments,
             next_segment: AtomicU64::new(next_segment),
             unpublished: Mutex::new(BTreeSet::new()),

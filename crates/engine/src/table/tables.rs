@@ -92,7 +92,7 @@ impl Tables {
             return Err(Error::TableExists(id));
         }
         create_files(&*self.options.disk, &self.options.dir, id, schema)?;
-        Ok(table.insert(Table::open(&self.options, id, self.keeper.clone())?).clone())
+        Ok(table.insert(Table::open(&self.options, id, self.keeper.clone(), &[])?).clone())
     }
 
     /// A table, opened on first use. Blocking then.
@@ -105,9 +105,9 @@ impl Tables {
         if let Some(table) = &*table {
             return Ok(table.clone());
         }
-        let opened = Table::open(&self.options, id, self.keeper.clone())?;
-        let pins = self.pins.lock().remove(&id).unwrap_or_default();
-        pins.into_iter().for_each(|version| opened.pin(version));
+        let pins = self.pins.lock().get(&id).cloned().unwrap_or_default();
+        let opened = Table::open(&self.options, id, self.keeper.clone(), &pins)?;
+        self.pins.lock().remove(&id);
         Ok(table.insert(opened).clone())
     }
 
