@@ -103,6 +103,7 @@ async fn write(
     cancel: &Cancel,
 ) -> Result<Outcome, Error> {
     let mut work = Work::new(source, export, meter)?;
+    let mut parts = Vec::new();
     loop {
         cancel.check()?;
         let step = pool.run(Lane::Background, move || {
@@ -110,13 +111,16 @@ async fn write(
             let parts = work.encoder.take_ready();
             Ok::<_, Error>((work, more, parts))
         });
-        let (stepped, more, parts) = step.await??;
-        send(writer, parts, meter, cancel).await?;
-        work = stepped;
+        // The last step's parts go out while the next are made.
+        let (stepped, sent) = tokio::join!(step, send(writer, parts, meter, cancel));
+        sent?;
+        let more;
+        (work, more, parts) = stepped??;
         if !more {
             break;
         }
     }
+    send(writer, parts, meter, cancel).await?;
     let file = pool.run(Lane::Background, move || work.encoder.finish()).await??;
     send(writer, file.parts, meter, cancel).await?;
     match settled(cancel, writer.finish()).await {

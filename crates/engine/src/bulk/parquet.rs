@@ -9,8 +9,6 @@ use std::collections::HashMap;
 use std::io::{self, Read};
 use std::sync::Arc;
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::Float32Type;
 use arrow_array::{Array, ArrayRef};
 use arrow_buffer::Buffer;
 use arrow_schema::{Schema as ArrowSchema, SchemaRef};
@@ -32,6 +30,7 @@ use super::encode::failed;
 use super::sink::Sink;
 use crate::columns;
 use crate::error::Error;
+use crate::rows::float_bytes;
 
 /// Fixed, so that a unit that is run again by a newer build still gives the same bytes.
 const CREATED_BY: &str = "knarr version 1";
@@ -181,7 +180,7 @@ impl VectorPages {
     ) -> ParquetResult<(VectorChunk, ColumnCloseResult)> {
         let row_bytes = 4 * self.dim;
         let page_rows = (limit::PAGE_BYTES / row_bytes).max(1);
-        let mut floats = Floats { pieces: pieces.map(float_bytes).collect(), at: 0 };
+        let mut floats = Floats { pieces: pieces.map(|piece| float_bytes(piece).clone()).collect(), at: 0 };
         let mut chunk = VectorChunk::default();
         let mut pages = OffsetIndexBuilder::new();
         for first in (0..rows).step_by(page_rows) {
@@ -245,12 +244,6 @@ impl VectorPages {
         self.starts.insert(rows, start.clone());
         Ok(start)
     }
-}
-
-/// The elements of a vector column as they lie in memory, which is the file's PLAIN encoding: little-endian.
-fn float_bytes(column: &ArrayRef) -> Buffer {
-    const { assert!(cfg!(target_endian = "little")) };
-    column.as_fixed_size_list().values().as_primitive::<Float32Type>().values().inner().clone()
 }
 
 /// The floats that are not in a page yet.

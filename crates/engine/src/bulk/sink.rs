@@ -6,25 +6,51 @@ use bytes::Bytes;
 use knarr_base::limit;
 use sha2::{Digest, Sha256};
 
+use crate::objects::ALIGN;
+
+/// Room of a part: a row of text may begin before its end.
+const ROOM: usize = limit::PART_BYTES + limit::PART_BYTES / 8;
+
 /// Collects bytes. Full parts wait in `ready` until somebody takes them away.
 pub(super) struct Sink {
-    part: Vec<u8>,
+    part: Part,
     ready: Vec<Bytes>,
     bytes: u64,
     sha256: Sha256,
 }
 
+/// Bytes that begin where a disk wants them: `buffer` without its first `skip` bytes.
+struct Part {
+    buffer: Vec<u8>,
+    skip: usize,
+}
+
+impl Part {
+    fn new() -> Self {
+        let mut buffer: Vec<u8> = Vec::with_capacity(ROOM + ALIGN);
+        let skip = buffer.as_ptr().align_offset(ALIGN);
+        buffer.resize(skip, 0);
+        Self { buffer, skip }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.buffer[self.skip..]
+    }
+}
+
 impl Sink {
     pub(super) fn new() -> Self {
-        Self { part: Vec::new(), ready: Vec::new(), bytes: 0, sha256: Sha256::new() }
+        Self { part: Part::new(), ready: Vec::new(), bytes: 0, sha256: Sha256::new() }
     }
 
     /// Lets `write` append to the part at hand, which may grow beyond its size for as long.
     pub(super) fn append(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        write(&mut self.part);
-        while self.part.len() >= limit::PART_BYTES {
-            let rest = self.part.split_off(limit::PART_BYTES);
-            self.cut(rest);
+        write(&mut self.part.buffer);
+        while self.part.bytes().len() >= limit::PART_BYTES {
+            let mut next = Part::new();
+            next.buffer.extend_from_slice(&self.part.bytes()[limit::PART_BYTES..]);
+            self.part.buffer.truncate(self.part.skip + limit::PART_BYTES);
+            self.cut(next);
         }
     }
 
@@ -35,30 +61,25 @@ impl Sink {
 
     /// The rest, the total size, the checksum.
     pub(super) fn finish(mut self) -> (Vec<Bytes>, u64, [u8; 32]) {
-        if !self.part.is_empty() {
-            self.cut(Vec::new());
+        if !self.part.bytes().is_empty() {
+            self.cut(Part { buffer: Vec::new(), skip: 0 });
         }
         (self.ready, self.bytes, self.sha256.finalize().into())
     }
 
-    fn cut(&mut self, next: Vec<u8>) {
+    fn cut(&mut self, next: Part) {
         let part = std::mem::replace(&mut self.part, next);
-        self.part.reserve_exact(limit::PART_BYTES);
-        self.bytes += part.len() as u64;
-        self.sha256.update(&part);
-        self.ready.push(part.into());
+        self.bytes += part.bytes().len() as u64;
+        self.sha256.update(part.bytes());
+        self.ready.push(Bytes::from(part.buffer).slice(part.skip..));
     }
 }
 
 impl Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let room = limit::PART_BYTES - self.part.len();
-        let (now, later) = bytes.split_at(room.min(bytes.len()));
-        self.append(|part| part.extend_from_slice(now));
-        if !later.is_empty() {
-            self.write_all(later)?;
-        }
-        Ok(bytes.len())
+        let now = bytes.len().min(limit::PART_BYTES - self.part.bytes().len());
+        self.append(|part| part.extend_from_slice(&bytes[..now]));
+        Ok(now)
     }
 
     fn flush(&mut self) -> io::Result<()> {

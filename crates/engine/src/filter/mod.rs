@@ -78,7 +78,7 @@ fn node(filter: &Filter, schema: &Schema) -> Node {
         Filter::And(parts) => all_of(parts.iter().map(|part| node(part, schema)).collect()),
         Filter::Or(parts) => any_of(parts.iter().map(|part| node(part, schema)).collect()),
         Filter::In { field, values, negated } => membership(schema, field, values, *negated),
-        Filter::Range { field, bounds, outside } => match numeric(schema, field) {
+        Filter::Range { field, bounds, outside } => match resolve(schema, field) {
             (column, FieldType::Float32) => {
                 let range = if *outside { interval::float_hole(bounds) } else { interval::float(bounds) };
                 range.map_or(Node::Const(*outside), |range| leaf(Test::FloatRange { column, range }, *outside))
@@ -89,7 +89,7 @@ fn node(filter: &Filter, schema: &Schema) -> Node {
             }
         },
         Filter::Circle { fields: [x, y], center, radius, outside } => {
-            let columns = [numeric(schema, x).0, numeric(schema, y).0];
+            let columns = [resolve(schema, x).0, resolve(schema, y).0];
             leaf(Test::Circle { columns, center: *center, radius: *radius }, *outside)
         }
     }
@@ -100,7 +100,7 @@ fn leaf(test: Test, negated: bool) -> Node {
 }
 
 fn membership(schema: &Schema, field: &str, values: &Values, negated: bool) -> Node {
-    let (column, kind) = numeric(schema, field);
+    let (column, kind) = resolve(schema, field);
     let list = matches!(kind, FieldType::Int64List | FieldType::StringList);
     let test = match values {
         _ if values.is_empty() => return Node::Const(negated),
@@ -116,7 +116,7 @@ fn membership(schema: &Schema, field: &str, values: &Values, negated: bool) -> N
 }
 
 /// Column and type of a field that `Filter::check` has found.
-fn numeric(schema: &Schema, field: &str) -> (usize, FieldType) {
+fn resolve(schema: &Schema, field: &str) -> (usize, FieldType) {
     let column = columns::named_column(schema, field).expect("Filter::check looked the field up");
     (column, if field == AUTO_ID { FieldType::Int64 } else { schema.field(field).expect("as above").1.kind })
 }

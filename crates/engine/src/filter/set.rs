@@ -20,7 +20,7 @@ pub(super) struct IntSet {
 
 #[derive(Debug)]
 pub(super) enum IntForm {
-    /// Bit `n` of `words` stands for `least + n`.
+    /// Bit `n` of `words` stands for `least + n`; the last word is empty and answers for everything beyond.
     Bitmap {
         least: i64,
         words: Vec<u64>,
@@ -37,7 +37,7 @@ impl IntSet {
         let (least, greatest) = (sorted[0], sorted[sorted.len() - 1]);
         let span = greatest.abs_diff(least);
         let form = if span < BITMAP_SPAN {
-            let mut words = vec![0; (span / 64 + 1) as usize];
+            let mut words = vec![0; (span / 64 + 2) as usize];
             for value in &sorted {
                 let bit = value.abs_diff(least);
                 words[(bit / 64) as usize] |= 1u64 << (bit % 64);
@@ -84,13 +84,15 @@ impl IntSet {
 #[inline]
 pub(super) fn bitmap_contains(least: i64, words: &[u64], value: i64) -> bool {
     let bit = value.wrapping_sub(least).cast_unsigned();
-    words.get((bit / 64) as usize).is_some_and(|word| word >> (bit % 64) & 1 == 1)
+    // No jump: whether a value lies in the span is as hard to predict as whether it is in the set.
+    let word = (bit / 64).min(words.len() as u64 - 1) as usize;
+    words[word] >> (bit % 64) & 1 == 1
 }
 
 /// Strings.
 #[derive(Debug)]
 pub(super) enum StrSet {
-    Few(Vec<Box<[u8]>>),
+    Few(Vec<Short>),
     Hash(HashSet<Box<[u8]>, Seeded>),
 }
 
@@ -100,7 +102,7 @@ impl StrSet {
         distinct.sort_unstable();
         distinct.dedup();
         if distinct.len() <= FEW {
-            return StrSet::Few(distinct.into_iter().map(Box::from).collect());
+            return StrSet::Few(distinct.into_iter().map(Short::new).collect());
         }
         let mut set = HashSet::with_capacity_and_hasher(distinct.len(), Seeded::random());
         set.extend(distinct.into_iter().map(Box::from));
@@ -110,9 +112,42 @@ impl StrSet {
     #[inline]
     pub(super) fn contains(&self, value: &[u8]) -> bool {
         match self {
-            StrSet::Few(values) => values.iter().any(|v| **v == *value),
+            StrSet::Few(values) => {
+                let head = head(value);
+                values.iter().any(|v| v.head == head && v.bytes.len() == value.len() && v.equals(value))
+            }
             StrSet::Hash(set) => set.contains(value),
         }
+    }
+}
+
+/// A string with what is looked at first.
+#[derive(Debug)]
+pub(super) struct Short {
+    head: u64,
+    bytes: Box<[u8]>,
+}
+
+impl Short {
+    fn new(bytes: &[u8]) -> Self {
+        Self { head: head(bytes), bytes: bytes.into() }
+    }
+
+    /// Of two strings with one length and one head.
+    #[inline]
+    fn equals(&self, value: &[u8]) -> bool {
+        value.len() <= 8 || *self.bytes == *value
+    }
+}
+
+/// A number that differs for different strings of one length up to eight bytes, and tells most longer ones apart.
+#[inline]
+fn head(bytes: &[u8]) -> u64 {
+    let four = |bytes: &[u8; 4]| u64::from(u32::from_le_bytes(*bytes));
+    match (bytes.first_chunk::<8>(), bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        (Some(eight), _, _) => u64::from_le_bytes(*eight),
+        (None, Some(first), Some(last)) => four(first) | (four(last) << 32),
+        _ => bytes.iter().fold(0, |head, byte| (head << 8) | u64::from(*byte)),
     }
 }
 

@@ -269,6 +269,21 @@ fn sets_of_every_form_answer_alike() {
     }
 }
 
+/// Lengths around those at which strings are compared in another way.
+#[test]
+fn strings_of_every_length_are_told_apart() {
+    let schema = Schema::new(vec![field("id", FieldType::Int64), field("city", FieldType::String)], "id").unwrap();
+    let texts: Vec<String> =
+        (0..12).flat_map(|n| ["a".repeat(n), format!("{}b", "a".repeat(n)), format!("b{}", "a".repeat(n))]).collect();
+    let row = |(n, text): (usize, &String)| vec![Cell::Int(n as i64), Cell::Str(text.clone())];
+    let batch = stored(&schema, &texts.iter().enumerate().map(row).collect::<Vec<_>>());
+    for wanted in texts.windows(2) {
+        let filter = Filter::In { field: "city".to_owned(), values: Values::Str(wanted.to_vec()), negated: false };
+        let expected: Vec<_> = (0..texts.len()).filter(|at| wanted.contains(&texts[*at])).collect();
+        assert_eq!(matching(&filter, &schema, &batch), expected, "{wanted:?}");
+    }
+}
+
 #[test]
 fn bounds_rule_parts_out() {
     let (schema, _) = people(1);

@@ -1,44 +1,36 @@
-//! A directory as an object store.
+//! A directory as an object store: the object `bucket/key` is the plain file of that path.
 //!
-//! Reading is `object_store`'s own `LocalFileSystem`. Writing is ours, because its uploads keep half-written files
-//! beside the finished ones, replace whatever is there and sync everything at the very end: ours are staged in
-//! `.staging` (a name no bucket can have), can be create-only, and are synced while they are being written. Listing is
-//! ours because it must be ordered.
+//! Not `object_store`'s own `LocalFileSystem`: it keeps unfinished files beside the finished ones, replaces whatever is
+//! there, lists in no order, and takes paths through URLs, where a part like `a:` is not what it was.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream};
-use futures::{FutureExt, StreamExt, TryStreamExt};
+use futures::{StreamExt, TryStreamExt};
 use knarr_base::limit;
-use object_store::local::LocalFileSystem;
 use object_store::path::Path as StorePath;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
+    Attributes, CopyOptions, Error, Extensions, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload,
+    ObjectMeta, ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
-use parking_lot::Mutex;
+use rustix::fs::OFlags;
 
-use super::{blocking, list};
+use super::list;
+use super::staged::{CreateOnly, Staged, Upload};
 
-/// Holds uploads that are not finished.
+/// Holds uploads that are not finished; no bucket can have the name.
 const STAGING: &str = ".staging";
-
-/// Asks `put_multipart_opts` for an upload that fails with `AlreadyExists` instead of replacing an object.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct CreateOnly;
 
 #[derive(Debug)]
 pub(super) struct Local {
-    files: LocalFileSystem,
     root: PathBuf,
     next_staged: AtomicU64,
 }
@@ -53,16 +45,13 @@ impl Local {
             _ => fs::create_dir(&staging)?,
         }
         sync_dir(root)?;
-        let files = LocalFileSystem::new_with_prefix(root).map_err(io::Error::other)?;
-        Ok(Self { files: files.with_fsync(true), root: root.to_path_buf(), next_staged: AtomicU64::new(0) })
+        Ok(Self { root: root.to_path_buf(), next_staged: AtomicU64::new(0) })
     }
 
     fn stage(&self, location: &StorePath) -> Result<Staged> {
         let number = self.next_staged.fetch_add(1, Ordering::Relaxed);
         let path = self.root.join(STAGING).join(number.to_string());
-        let target = self.files.path_to_filesystem(location)?;
-        let file = OpenOptions::new().write(true).create_new(true).open(&path).map_err(generic)?;
-        Ok(Staged { file, path, target, root: self.root.clone() })
+        Staged::create(path, file_path(&self.root, location), self.root.clone()).map_err(generic)
     }
 
     fn list_from(
@@ -70,26 +59,15 @@ impl Local {
         prefix: Option<&StorePath>,
         offset: Option<&StorePath>,
     ) -> BoxStream<'static, Result<ObjectMeta>> {
-        let (files, root) = (self.files.clone(), self.root.clone());
-        let prefix = prefix.map(|p| p.to_string()).unwrap_or_default();
+        let (root, prefix) = (self.root.clone(), prefix.map(|p| p.to_string()).unwrap_or_default());
         let page = move |after: Option<String>| {
-            let (files, root, prefix) = (files.clone(), root.clone(), prefix.clone());
-            async move {
-                let names = blocking(move || list::names(&root, &prefix, after.as_deref(), limit::LIST_PAGE)).await;
-                let names = names.map_err(generic)?;
+            let (root, prefix) = (root.clone(), prefix.clone());
+            blocking(move || {
+                let names = list::names(&root, &prefix, after.as_deref(), limit::LIST_PAGE).map_err(generic)?;
                 let next = names.last().cloned();
-                let metas = stream::iter(names).filter_map(move |name| {
-                    let files = files.clone();
-                    async move {
-                        match files.head(&StorePath::parse(name).ok()?).await {
-                            // Removed since its directory was read.
-                            Err(Error::NotFound { .. }) => None,
-                            found => Some(found),
-                        }
-                    }
-                });
-                Ok::<_, Error>(next.map(|next| (metas, Some(next))))
-            }
+                let metas: Vec<_> = names.into_iter().filter_map(|name| listed(&root, name).transpose()).collect();
+                Ok::<_, Error>(next.map(|next| (stream::iter(metas), Some(next))))
+            })
         };
         let start = offset.map(|p| p.to_string());
         stream::try_unfold(start, page).try_flatten().boxed()
@@ -105,14 +83,15 @@ impl fmt::Display for Local {
 #[async_trait]
 impl ObjectStore for Local {
     async fn put_opts(&self, location: &StorePath, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        let create_only = match options.mode {
+            PutMode::Overwrite => false,
+            PutMode::Create => true,
+            PutMode::Update(_) => return Err(self.not_offered("conditional update")),
+        };
         let staged = self.stage(location)?;
-        blocking_store(move || {
-            let mut at = 0;
-            for bytes in &payload {
-                staged.file.write_all_at(bytes, at).map_err(generic)?;
-                at += bytes.len() as u64;
-            }
-            staged.publish(options.mode == PutMode::Create)
+        blocking(move || {
+            staged.write(&payload, 0)?;
+            staged.publish(create_only)
         })
         .await
     }
@@ -123,29 +102,35 @@ impl ObjectStore for Local {
         options: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
         let create_only = options.extensions.get::<CreateOnly>().is_some();
-        let staged = self.stage(location)?;
-        Ok(Box::new(Upload { staged: Arc::new(staged), syncing: Arc::default(), next: 0, create_only }))
+        Ok(Box::new(Upload::new(self.stage(location)?, create_only)))
     }
 
     async fn get_opts(&self, location: &StorePath, options: GetOptions) -> Result<GetResult> {
-        self.files.get_opts(location, options).await
-    }
-
-    async fn get_ranges(&self, location: &StorePath, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        self.files.get_ranges(location, ranges).await
+        let (path, location) = (file_path(&self.root, location), location.clone());
+        blocking(move || {
+            let found = |e| missing_or_generic(e, &location);
+            let file = OpenOptions::new().read(true).custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(&path);
+            let file = file.map_err(found)?;
+            let metadata = file.metadata().map_err(found)?;
+            if !metadata.is_file() {
+                return Err(found(io::ErrorKind::IsADirectory.into()));
+            }
+            let meta = meta(location.clone(), &metadata)?;
+            options.check_preconditions(&meta)?;
+            let range = options.range.map_or(Ok(0..meta.size), |range| range.as_range(meta.size));
+            let range = range.map_err(|e| Error::Generic { store: "local", source: e.into() })?;
+            let payload = GetResultPayload::File(file, path);
+            Ok(GetResult { payload, meta, range, attributes: Attributes::new(), extensions: Extensions::new() })
+        })
+        .await
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<StorePath>>) -> BoxStream<'static, Result<StorePath>> {
-        let (files, root) = (self.files.clone(), self.root.clone());
+        let root = self.root.clone();
         let delete = move |location: StorePath| {
-            let (path, root) = (files.path_to_filesystem(&location), root.clone());
-            blocking_store(move || {
-                delete_file(&path?, &root).map_err(|e| match e.kind() {
-                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory => {
-                        Error::NotFound { path: location.to_string(), source: e.into() }
-                    }
-                    _ => generic(e),
-                })?;
+            let root = root.clone();
+            blocking(move || {
+                delete_file(&file_path(&root, &location), &root).map_err(|e| missing_or_generic(e, &location))?;
                 Ok(location)
             })
         };
@@ -164,109 +149,44 @@ impl ObjectStore for Local {
         self.list_from(prefix, Some(offset))
     }
 
-    async fn list_with_delimiter(&self, prefix: Option<&StorePath>) -> Result<ListResult> {
-        self.files.list_with_delimiter(prefix).await
+    async fn list_with_delimiter(&self, _: Option<&StorePath>) -> Result<ListResult> {
+        Err(self.not_offered("listing by delimiter"))
     }
 
-    async fn copy_opts(&self, from: &StorePath, to: &StorePath, options: CopyOptions) -> Result<()> {
-        self.files.copy_opts(from, to, options).await
-    }
-}
-
-/// A file in staging. Dropped, it is gone, unless it was published under its own name.
-#[derive(Debug)]
-struct Staged {
-    file: File,
-    path: PathBuf,
-    target: PathBuf,
-    root: PathBuf,
-}
-
-impl Staged {
-    /// Makes the file durable, then visible, then its name durable.
-    fn publish(&self, create_only: bool) -> Result<PutResult> {
-        self.file.sync_data().map_err(generic)?;
-        let dir = self.target.parent().unwrap_or(&self.root);
-        // Removing the last object of a directory removes the directory: it can go while we arrive.
-        for _ in 0..100 {
-            make_dirs(dir, &self.root).map_err(|e| self.placing(e))?;
-            let placed = if create_only {
-                fs::hard_link(&self.path, &self.target)
-            } else {
-                fs::rename(&self.path, &self.target)
-            };
-            match placed {
-                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
-                Err(e) => return Err(self.placing(e)),
-                Ok(()) => {
-                    sync_dir(dir).map_err(generic)?;
-                    return Ok(PutResult { e_tag: None, version: None, extensions: Default::default() });
-                }
-            }
-        }
-        Err(generic(io::Error::other("the object's directory keeps being removed")))
-    }
-
-    fn placing(&self, error: io::Error) -> Error {
-        let path = self.target.display().to_string();
-        match error.kind() {
-            // A directory of that name means that other keys go on from this one.
-            io::ErrorKind::AlreadyExists if self.target.is_file() => {
-                Error::AlreadyExists { path, source: error.into() }
-            }
-            io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory => {
-                Error::NotSupported { source: error.into() }
-            }
-            _ => generic(error),
-        }
+    async fn copy_opts(&self, _: &StorePath, _: &StorePath, _: CopyOptions) -> Result<()> {
+        Err(self.not_offered("copying"))
     }
 }
 
-impl Drop for Staged {
-    fn drop(&mut self) {
-        // Renamed away, or nobody's any more; what a crash leaves is removed at the next start.
-        let _ = fs::remove_file(&self.path);
+impl Local {
+    fn not_offered(&self, operation: &str) -> Error {
+        Error::NotImplemented { operation: operation.to_owned(), implementer: self.to_string() }
     }
 }
 
-/// Parts go to their place in the staged file as they come, in any order.
-#[derive(Debug)]
-struct Upload {
-    staged: Arc<Staged>,
-    syncing: Arc<Mutex<()>>,
-    next: u64,
-    create_only: bool,
+/// The file of an object. `super::path` makes locations from checked names only.
+fn file_path(root: &Path, location: &StorePath) -> PathBuf {
+    root.join(location.as_ref())
 }
 
-#[async_trait]
-impl MultipartUpload for Upload {
-    fn put_part(&mut self, part: PutPayload) -> UploadPart {
-        let mut at = self.next;
-        self.next += part.content_length() as u64;
-        let (staged, syncing) = (Arc::clone(&self.staged), Arc::clone(&self.syncing));
-        let write = move || {
-            for bytes in &part {
-                staged.file.write_all_at(bytes, at).map_err(generic)?;
-                at += bytes.len() as u64;
-            }
-            drop(part);
-            // One part at a time syncs what has been written so far, so that little is left for the end.
-            match syncing.try_lock() {
-                Some(_alone) => staged.file.sync_data().map_err(generic),
-                None => Ok(()),
-            }
-        };
-        blocking_store(write).boxed()
-    }
+fn meta(location: StorePath, metadata: &Metadata) -> Result<ObjectMeta> {
+    let (inode, size) = (metadata.ino(), metadata.len());
+    let modified = i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec());
+    Ok(ObjectMeta {
+        location,
+        last_modified: metadata.modified().map_err(generic)?.into(),
+        size,
+        e_tag: Some(format!("\"{inode:x}-{modified:x}-{size:x}\"")),
+        version: None,
+    })
+}
 
-    async fn complete(&mut self) -> Result<PutResult> {
-        let (staged, create_only) = (Arc::clone(&self.staged), self.create_only);
-        blocking_store(move || staged.publish(create_only)).await
-    }
-
-    /// The staged file goes with the last owner.
-    async fn abort(&mut self) -> Result<()> {
-        Ok(())
+/// A listed name with its metadata; `None` if it was removed since its directory was read.
+fn listed(root: &Path, name: String) -> Result<Option<ObjectMeta>> {
+    let location = StorePath::parse(name)?;
+    match fs::symlink_metadata(file_path(root, &location)) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        found => meta(location, &found.map_err(generic)?).map(Some),
     }
 }
 
@@ -281,7 +201,7 @@ pub(super) fn body(found: GetResult) -> BoxStream<'static, Result<Bytes>> {
         if range.is_empty() {
             return Ok(None);
         }
-        blocking_store(move || {
+        blocking(move || {
             let mut bytes =
                 vec![0; usize::try_from((range.end - range.start).min(limit::OBJECT_READ_BYTES)).unwrap_or(0)];
             file.read_exact_at(&mut bytes, range.start).map_err(generic)?;
@@ -306,30 +226,26 @@ fn delete_file(path: &Path, root: &Path) -> io::Result<()> {
     dir.map_or(Ok(()), sync_dir)
 }
 
-/// Makes `dir` and its parents below `root`, and makes their names durable.
-fn make_dirs(dir: &Path, root: &Path) -> io::Result<()> {
-    if dir == root || dir.is_dir() {
-        return Ok(());
-    }
-    let parent = dir.parent().unwrap_or(root);
-    make_dirs(parent, root)?;
-    match fs::create_dir(dir) {
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => {}
-        made => made?,
-    }
-    sync_dir(parent)
-}
-
 /// Makes the names in a directory durable.
 pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-fn generic(error: io::Error) -> Error {
+/// No such file, or a directory, or a file where a directory would have to be: no such object.
+fn missing_or_generic(error: io::Error, location: &StorePath) -> Error {
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory => {
+            Error::NotFound { path: location.to_string(), source: error.into() }
+        }
+        _ => generic(error),
+    }
+}
+
+pub(super) fn generic(error: io::Error) -> Error {
     Error::Generic { store: "local", source: error.into() }
 }
 
-async fn blocking_store<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(source) => Err(Error::JoinError { source }),

@@ -8,6 +8,7 @@
 pub mod fault;
 mod list;
 mod local;
+mod staged;
 mod writer;
 
 use std::fs;
@@ -76,10 +77,10 @@ impl Stores {
     /// `Store`.
     pub async fn ensure_bucket(&self, name: &BucketName) -> Result<bool, Error> {
         let (root, dir) = (self.root.clone(), self.bucket_dir(name));
-        blocking(move || match fs::create_dir(&dir) {
-            Ok(()) => local::sync_dir(&root).map(|()| true),
+        local::blocking(move || match fs::create_dir(&dir) {
+            Ok(()) => local::sync_dir(&root).map(|()| true).map_err(local::generic),
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(false),
-            Err(e) => Err(e),
+            Err(e) => Err(local::generic(e)),
         })
         .await
         .map_err(|e| failed(format!("creating bucket {name}"), e))
@@ -91,10 +92,10 @@ impl Stores {
     /// `Store`.
     pub async fn bucket_exists(&self, name: &BucketName) -> Result<bool, Error> {
         let dir = self.bucket_dir(name);
-        blocking(move || match fs::metadata(&dir) {
+        local::blocking(move || match fs::metadata(&dir) {
             Ok(found) => Ok(found.is_dir()),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(e) => Err(e),
+            Err(e) => Err(local::generic(e)),
         })
         .await
         .map_err(|e| failed(format!("looking for bucket {name}"), e))
@@ -256,6 +257,9 @@ async fn send_all(writer: &mut Writer, body: impl Stream<Item = Result<Bytes, Er
     writer.finish().await
 }
 
+/// Parts whose bytes begin at a multiple of it in memory can go to a disk without a copy.
+pub(crate) const ALIGN: usize = 4096;
+
 /// Whether a finished object may replace one of its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Overwrite {
@@ -263,22 +267,10 @@ pub(crate) enum Overwrite {
     Refused,
 }
 
-/// The store's path of an object. Keys hold nothing that a path would have to escape, so on disk they stand as they are.
+/// The store's path of an object. Keys hold nothing that it would have to escape, so they stand in it as they are.
 fn path(bucket: &BucketName, key: &ObjectKey) -> Result<StorePath, Error> {
-    let bad = |why: String| Error::ObjectKey { key: key.to_string(), why };
-    if reserved(key.as_str()) {
-        return Err(bad("must not end in '#' and digits, nor in a letter and ':' or '|'".to_owned()));
-    }
-    StorePath::parse(format!("{bucket}/{key}")).map_err(|e| bad(e.to_string()))
-}
-
-/// Keys that `LocalFileSystem` keeps for itself, or whose path it takes for a drive of another system.
-fn reserved(key: &str) -> bool {
-    if matches!(key.as_bytes(), [.., letter, b':' | b'|'] if letter.is_ascii_alphabetic()) {
-        return true;
-    }
-    let name = key.rsplit('/').next().unwrap_or(key);
-    name.split_once('#').is_some_and(|(_, n)| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+    let refused = |e: object_store::path::Error| Error::ObjectKey { key: key.to_string(), why: e.to_string() };
+    StorePath::parse(format!("{bucket}/{key}")).map_err(refused)
 }
 
 /// A path below a bucket from an unchecked text; `None` if no object can have it.
@@ -310,10 +302,6 @@ fn refused(key: impl ToString, what: String, error: object_store::Error) -> Erro
         },
         error => failed(what, error),
     }
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| Err(io::Error::other(e)))
 }
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ async fn an_object_is_a_plain_file() {
     let dir = tempfile::tempdir().unwrap();
     let stores = open(dir.path()).await;
     for name in
-        ["a", "x/0.parquet", "北京/1.json", "sp ace/~*?{}[]^`\"<>|:;=&+,@!$'()#x", "é/....", "q%".trim_end_matches('%')]
+        ["a", "x/0.parquet", "北京/1.json", "sp ace/~*?{}[]^`\"<>|:;=&+,@!$'()#x", "é/....", "C:/a:/b|", "half#1"]
     {
         let info = put(&stores, name, b"bytes").await;
         assert_eq!((info.key.as_str(), info.size), (name, 5));
@@ -93,7 +93,7 @@ async fn names_that_cannot_stand_beside_others_are_refused() {
     let stores = open(dir.path()).await;
     put(&stores, "a/b", b"1").await;
     put(&stores, "c", b"1").await;
-    for name in ["a", "c/d", "c/d/e", "half#1", "a/9#42", "0/a:", "x|"] {
+    for name in ["a", "c/d", "c/d/e"] {
         let refused = stores.put_stream(&bucket("data"), &key(name), body(&[b"2"])).await.unwrap_err();
         assert!(matches!(refused, Error::ObjectKey { .. }), "{name}: {refused:?}");
         let refused = stores.put_new(&bucket("data"), &key(name), Bytes::new()).await.unwrap_err();
@@ -249,8 +249,8 @@ async fn a_hanging_store_goes_on_when_released() {
 proptest! {
     /// Whatever a checked key holds, the object is the file of that name and nothing else.
     #[test]
-    fn object_key(text in "[ -~é北]{1,20}(/[ -~é北]{1,20}){0,3}") {
-        prop_assume!(ObjectKey::parse(&text).is_ok() && !reserved(&text));
+    fn object_key(text in "[ -$&-.0-\\[\\]-~é北]{1,20}(/[ -$&-.0-\\[\\]-~é北]{1,20}){0,3}") {
+        prop_assume!(ObjectKey::parse(&text).is_ok());
         let dir = tempfile::tempdir().unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {

@@ -6,7 +6,7 @@ use object_store::path::Path as StorePath;
 use object_store::{Error as StoreError, MultipartUpload, ObjectStore, PutMultipartOptions};
 use tokio::task::JoinSet;
 
-use super::local::CreateOnly;
+use super::staged::CreateOnly;
 use super::{Overwrite, failed, refused};
 use crate::error::Error;
 

@@ -4,6 +4,7 @@
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, Int64Type};
 use arrow_array::{Array, RecordBatch};
+use arrow_buffer::Buffer;
 use knarr_base::schema::{FieldType, PrimaryKey, Schema};
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -62,10 +63,9 @@ fn push_value(column: &dyn Array, kind: FieldType, row: usize, out: &mut Vec<u8>
             span.for_each(|at| push_bytes(values.value(at).as_bytes(), out));
         }
         FieldType::Vector { dim } => {
-            let values = column.as_fixed_size_list().values().as_primitive::<Float32Type>().values();
-            let dim = dim as usize;
-            push_count(dim, out);
-            out.extend(values[row * dim..(row + 1) * dim].iter().flat_map(|x| x.to_le_bytes()));
+            let bytes = 4 * dim as usize;
+            push_count(dim as usize, out);
+            out.extend_from_slice(&float_bytes(column)[row * bytes..(row + 1) * bytes]);
         }
         FieldType::SparseVector => {
             let map = column.as_map();
@@ -78,6 +78,12 @@ fn push_value(column: &dyn Array, kind: FieldType, row: usize, out: &mut Vec<u8>
             }
         }
     }
+}
+
+/// The elements of a vector column as they lie in memory, which is little-endian.
+pub(crate) fn float_bytes(column: &dyn Array) -> &Buffer {
+    const { assert!(cfg!(target_endian = "little")) };
+    column.as_fixed_size_list().values().as_primitive::<Float32Type>().values().inner()
 }
 
 fn push_count(count: usize, out: &mut Vec<u8>) {

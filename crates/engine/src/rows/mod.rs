@@ -7,6 +7,7 @@
 mod column;
 mod decode;
 mod digest;
+mod float;
 mod print;
 mod vector;
 
@@ -19,7 +20,7 @@ use knarr_base::value::Key;
 
 use crate::error::Error;
 
-pub(crate) use digest::RowDigest;
+pub(crate) use digest::{RowDigest, float_bytes};
 pub(crate) use print::{RowPrinter, span};
 
 /// The decoded rows of one upsert or update call, every rule of the schema checked, one row per key.

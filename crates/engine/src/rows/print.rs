@@ -1,6 +1,7 @@
 //! Rows as JSON text. Written by hand because it is the hot loop of a JSON export: every byte goes once, straight into
 //! the caller's buffer.
 
+use super::float;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, Int64Type};
 use arrow_array::{Array, RecordBatch};
@@ -88,7 +89,7 @@ fn write_value(column: &dyn Array, kind: FieldType, row: usize, out: &mut Vec<u8
         FieldType::Vector { dim } => {
             let values = column.as_fixed_size_list().values().as_primitive::<Float32Type>().values();
             let dim = dim as usize;
-            write_list(&values[row * dim..(row + 1) * dim], out, |x, out| write_float(*x, out));
+            write_floats(&values[row * dim..(row + 1) * dim], out);
         }
         FieldType::SparseVector => {
             let map = column.as_map();
@@ -128,8 +129,28 @@ fn write_int(value: i64, out: &mut Vec<u8>) {
 }
 
 fn write_float(value: f32, out: &mut Vec<u8>) {
-    // Stored floats are finite: decode refuses the others.
-    out.extend_from_slice(zmij::Buffer::new().format_finite(value).as_bytes());
+    let mut text = [0; float::TEXT_BYTES];
+    let len = float::write(value, &mut text);
+    out.extend_from_slice(&text[..len]);
+}
+
+/// A JSON array of floats: most of the bytes of an export. Room is made once, not for every element.
+fn write_floats(values: &[f32], out: &mut Vec<u8>) {
+    const ROOM: usize = float::TEXT_BYTES + 1;
+    let start = out.len();
+    out.resize(start + 2 + ROOM * values.len(), 0);
+    let text = &mut out[start..];
+    text[0] = b'[';
+    let mut at = 1;
+    for value in values {
+        at += float::write(*value, &mut text[at..]);
+        text[at] = b',';
+        at += 1;
+    }
+    // The last comma becomes the bracket.
+    at -= usize::from(!values.is_empty());
+    text[at] = b']';
+    out.truncate(start + at + 1);
 }
 
 /// A JSON string; UTF-8 stays as it is, only what JSON forbids is escaped.
