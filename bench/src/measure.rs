@@ -157,7 +157,7 @@ pub(crate) fn settle(pid: u32) -> f64 {
         let busy = (cpu_ticks(pid) - before) / ticks_per_second() / 0.2;
         quiet = if busy < 0.06 { quiet + 1 } else { 0 };
     }
-    now() - start - 0.2 * f64::from(quiet)
+    (now() - start - 0.2 * f64::from(quiet)).max(0.0)
 }
 
 /// Greatest anonymous memory of a process while this lives.
