@@ -1,7 +1,7 @@
-//! One pass over a call's JSON text into columns: no tree of values in between.
+//! One pass over a call's JSON text into columns: no tree of values in between, and vectors read where they stand.
 //!
-//! A failure is kept in [`Decoder::failure`] and the JSON reader is stopped with an empty error; what the reader itself
-//! finds (grammar, types) is turned into our words at the end, with the row and field that were being read.
+//! Inside a value a failure is kept in [`Decoder::failure`] and the JSON reader is stopped with an empty error; what the
+//! reader itself finds (types, escapes) is turned into our words, with the row and field that were being read.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -16,14 +16,18 @@ use knarr_base::schema::{AUTO_ID, FieldType, PrimaryKey, Schema};
 use knarr_base::value::Value;
 use serde::de::{self, DeserializeSeed};
 use serde_json::error::Category;
+use serde_json::value::RawValue;
 
-use self::visit::RowsSeed;
+use self::visit::ValueSeed;
+use self::walk::Walk;
 use super::Rows;
 use super::column::Builder;
+use super::vector::{parse_array, parse_float, parse_text};
 use crate::columns;
 use crate::error::Error;
 
 mod visit;
+mod walk;
 
 /// What a row that leaves a field out means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,13 +38,9 @@ pub(super) enum Call {
     Update,
 }
 
-pub(super) fn decode(schema: &Arc<Schema>, json: &str, call: Call) -> Result<Rows, Error> {
+pub(super) fn decode(schema: &Arc<Schema>, json: &RawValue, call: Call) -> Result<Rows, Error> {
     let mut decoder = Decoder::new(schema, call);
-    let mut reader = serde_json::Deserializer::from_str(json);
-    let read = RowsSeed(&mut decoder).deserialize(&mut reader).and_then(|()| reader.end());
-    if let Err(error) = read {
-        return Err(decoder.explain(&error));
-    }
+    decoder.read_rows(&mut Walk::new(json))?;
     decoder.finish()
 }
 
@@ -95,6 +95,60 @@ impl<'s> Decoder<'s> {
         Self { schema, call, slots, by_name, key, row: 0, row_bytes: 0, bytes: 0, at: None, failure: None }
     }
 
+    fn read_rows(&mut self, walk: &mut Walk<'_>) -> Result<(), Error> {
+        if !walk.enter(b'[') {
+            return Err(Error::Rows("expected an array of rows".to_owned()));
+        }
+        while walk.next(b']') {
+            if self.row == limit::ROWS_PER_CALL {
+                return Err(Error::Rows(format!("a call carries at most {} rows", limit::ROWS_PER_CALL)));
+            }
+            self.read_row(walk)?;
+        }
+        Ok(())
+    }
+
+    fn read_row(&mut self, walk: &mut Walk<'_>) -> Result<(), Error> {
+        if !walk.enter(b'{') {
+            return Err(Error::Rows(format!("row {}: expected an object", self.row)));
+        }
+        let mut next = 0;
+        while walk.next(b'}') {
+            let name = walk.name().map_err(|error| self.explain(&error))?;
+            let at = self.begin_member(&name, next)?;
+            self.at = Some(at);
+            self.read_value(at, walk)?;
+            self.at = None;
+            next = at + 1;
+        }
+        self.end_row()
+    }
+
+    /// Digits go straight to float32; by way of a double they would be rounded twice.
+    fn read_value(&mut self, at: usize, walk: &mut Walk<'_>) -> Result<(), Error> {
+        let read = match &mut self.slots[at].column {
+            Builder::Vector { dim, values } => read_vector(walk, *dim as usize, values),
+            Builder::Float(values) => match walk.value() {
+                "null" => Ok(None),
+                number => parse_float(number).map(|x| {
+                    values.push(x);
+                    Some(size_of::<f32>())
+                }),
+            },
+            _ => {
+                let mut reader = serde_json::Deserializer::from_str(walk.value());
+                let read = ValueSeed { decoder: self, at }.deserialize(&mut reader);
+                return read.map_err(|error| self.explain(&error));
+            }
+        };
+        match read {
+            Ok(None) => {}
+            Ok(Some(bytes)) => self.gave(at, bytes),
+            Err(why) => return Err(self.refusal(at, why)),
+        }
+        Ok(())
+    }
+
     /// Keeps the first failure and stops the reader.
     fn fail<E: de::Error>(&mut self, failure: Error) -> E {
         self.failure.get_or_insert(failure);
@@ -112,7 +166,7 @@ impl<'s> Decoder<'s> {
     }
 
     /// The failure kept, or what the reader found.
-    fn explain(mut self, error: &serde_json::Error) -> Error {
+    fn explain(&mut self, error: &serde_json::Error) -> Error {
         match (self.failure.take(), error.classify(), self.at) {
             (Some(failure), _, _) => failure,
             (None, Category::Data, Some(at)) => self.refusal(at, error.to_string()),
@@ -205,6 +259,20 @@ impl<'s> Decoder<'s> {
         let given = (self.call == Call::Update).then_some(given);
         Ok(Rows { schema: Arc::clone(self.schema), batch, given, bytes: self.bytes })
     }
+}
+
+/// Reads the value that comes; its bytes, or none for null.
+fn read_vector(walk: &mut Walk<'_>, dim: usize, out: &mut Vec<f32>) -> Result<Option<usize>, String> {
+    if walk.rest().starts_with('[') {
+        let used = parse_array(walk.rest().as_bytes(), dim, out)?;
+        walk.skip(used);
+    } else {
+        match walk.value() {
+            "null" => return Ok(None),
+            text => parse_text(text, dim, out)?,
+        }
+    }
+    Ok(Some(size_of::<f32>() * dim))
 }
 
 fn encode_error(source: arrow_schema::ArrowError) -> Error {

@@ -18,6 +18,7 @@ use knarr_engine::disk::OsDisk;
 use knarr_engine::objects::Stores;
 use knarr_engine::table::{Options, Tables};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::collections::{CollectionRef, CreateCollection};
 use crate::tasks::{CreateTask, Format, Status, TaskInfo, TaskSpec};
@@ -64,7 +65,7 @@ impl Bed {
     pub(super) async fn upsert(&self, by: &Principal, rows: impl IntoIterator<Item = (i64, i64, &str)>) {
         let rows: Vec<_> = rows.into_iter().map(|(id, user, city)| row(id, user, city)).collect();
         for call in rows.chunks(100) {
-            self.service.upsert(by, &named("example"), &format!("[{}]", call.join(",")), 0).await.expect("upsert");
+            self.service.upsert(by, &named("example"), raw(&format!("[{}]", call.join(","))), 0).await.expect("upsert");
         }
     }
 
@@ -152,6 +153,11 @@ pub(super) fn admin(account: &str) -> Principal {
 
 pub(super) fn principal(account: &str, key: &str, grants: Vec<Grant>) -> Principal {
     Principal { account: AccountId::new(account), key: KeyId::new(key), grants }
+}
+
+/// A call's rows as JSON.
+pub(super) fn raw(text: &str) -> &RawValue {
+    serde_json::from_str(text).expect("JSON")
 }
 
 pub(super) fn named(name: &str) -> CollectionRef {

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use knarr_base::Result;
 use knarr_service::Principal;
 use knarr_service::buckets::{ByteStream, ObjectInfo};
+use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use crate::http::query;
@@ -66,14 +67,14 @@ impl<'a> Args<'a> {
     }
 
     /// The raw JSON text of a body member that is not `null`.
-    pub(crate) fn raw(&self, name: &str) -> Option<&'a str> {
-        self.body.raw(name).filter(|raw| *raw != "null")
+    pub(crate) fn raw(&self, name: &str) -> Option<&'a RawValue> {
+        self.body.raw(name).filter(|raw| raw.get() != "null")
     }
 
     /// A member of the body, or the query's text: once as a string, several times as a list of strings.
     pub(crate) fn value(&self, name: &str) -> Result<Option<Value>> {
         if let Some(raw) = self.body.raw(name) {
-            return json::parse(name, raw).map(|value| (value != Value::Null).then_some(value));
+            return json::parse(name, raw.get()).map(|value| (value != Value::Null).then_some(value));
         }
         let mut texts = self.query_texts(name).map(|text| Value::Text(text.to_owned()));
         Ok(match (texts.next(), texts.next()) {

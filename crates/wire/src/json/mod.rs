@@ -16,7 +16,7 @@ pub(crate) use value::{Members, Value, flag, int, text};
 
 /// The members of a body, each with its raw text.
 #[derive(Debug, Default)]
-pub(crate) struct Object<'a>(Vec<(Cow<'a, str>, &'a str)>);
+pub(crate) struct Object<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'a> Object<'a> {
     /// Parses a body. Nothing, white space and `null` are an empty object.
@@ -35,7 +35,7 @@ impl<'a> Object<'a> {
     }
 
     /// A member's raw text; `null` is text too.
-    pub(crate) fn raw(&self, name: &str) -> Option<&'a str> {
+    pub(crate) fn raw(&self, name: &str) -> Option<&'a RawValue> {
         self.0.iter().find(|(member, _)| member == name).map(|(_, raw)| *raw)
     }
 }
@@ -99,7 +99,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object<'de>, A::Error> {
                 let mut members = Vec::new();
                 while let Some((Text(name), raw)) = map.next_entry::<Text<'de>, &'de RawValue>()? {
-                    members.push((name, raw.get()));
+                    members.push((name, raw));
                 }
                 refuse_duplicates(members.iter().map(|(name, _)| name.as_ref()))?;
                 Ok(Object(members))

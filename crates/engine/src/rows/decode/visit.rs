@@ -1,153 +1,31 @@
-//! Visitors of a call's JSON: array of rows, members of a row, typed values. They push into the [`Decoder`]'s builders and
-//! leave every refusal with it.
+//! Visitors of one value's JSON. They push into the [`Decoder`]'s builders and leave every refusal with it.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use knarr_base::limit;
-use knarr_base::schema::FieldType;
-use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::{Decoder, shorten};
-use crate::error::Error;
 use crate::rows::column::Builder;
-use crate::rows::vector::{parse_float, parse_vector};
+use crate::rows::vector::parse_float;
 
-/// The whole call: an array of rows.
-pub(super) struct RowsSeed<'a, 's>(pub(super) &'a mut Decoder<'s>);
-
-impl<'de> DeserializeSeed<'de> for RowsSeed<'_, '_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
-        json.deserialize_seq(self)
-    }
-}
-
-impl<'de> Visitor<'de> for RowsSeed<'_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array of rows")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut rows: A) -> Result<(), A::Error> {
-        while self.0.row < limit::ROWS_PER_CALL {
-            if rows.next_element_seed(RowSeed(&mut *self.0))?.is_none() {
-                return Ok(());
-            }
-        }
-        match rows.next_element::<IgnoredAny>()? {
-            None => Ok(()),
-            Some(_) => {
-                let most = format!("a call carries at most {} rows", limit::ROWS_PER_CALL);
-                Err(self.0.fail(Error::Rows(most)))
-            }
-        }
-    }
-}
-
-/// One row: an object.
-struct RowSeed<'a, 's>(&'a mut Decoder<'s>);
-
-impl<'de> DeserializeSeed<'de> for RowSeed<'_, '_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
-        json.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for RowSeed<'_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a row object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
-        let RowSeed(decoder) = self;
-        let mut next = 0;
-        while let Some(at) = members.next_key_seed(NameSeed { decoder: &mut *decoder, next })? {
-            decoder.at = Some(at);
-            next = at + 1;
-            members.next_value_seed(ValueSeed { decoder: &mut *decoder, at })?;
-            decoder.at = None;
-        }
-        decoder.end_row().map_err(|failure| decoder.fail(failure))
-    }
-}
-
-/// A member's name, as the slot it means.
-struct NameSeed<'a, 's> {
-    decoder: &'a mut Decoder<'s>,
-    next: usize,
-}
-
-impl<'de> DeserializeSeed<'de> for NameSeed<'_, '_> {
-    type Value = usize;
-
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<usize, D::Error> {
-        json.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for NameSeed<'_, '_> {
-    type Value = usize;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a field name")
-    }
-
-    fn visit_str<E: de::Error>(self, name: &str) -> Result<usize, E> {
-        self.decoder.begin_member(name, self.next).map_err(|failure| self.decoder.fail(failure))
-    }
-}
-
-/// A member's value, into its slot.
-struct ValueSeed<'a, 's> {
-    decoder: &'a mut Decoder<'s>,
-    at: usize,
+/// A member's value, into its slot: of any type but float32 and dense vector.
+pub(super) struct ValueSeed<'a, 's> {
+    pub(super) decoder: &'a mut Decoder<'s>,
+    pub(super) at: usize,
 }
 
 impl<'de> DeserializeSeed<'de> for ValueSeed<'_, '_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
-        match self.decoder.slots[self.at].kind {
-            // Digits go straight to float32; by way of a double they would be rounded twice.
-            FieldType::Float32 | FieldType::Vector { .. } => {
-                let text = <&RawValue as de::Deserialize>::deserialize(json)?.get();
-                self.raw(text)
-            }
-            _ => json.deserialize_any(self),
-        }
+        json.deserialize_any(self)
     }
 }
 
 impl ValueSeed<'_, '_> {
-    fn raw<E: de::Error>(self, text: &str) -> Result<(), E> {
-        if text == "null" {
-            return Ok(());
-        }
-        let parsed = match &mut self.decoder.slots[self.at].column {
-            Builder::Float(values) => parse_float(text).map(|x| {
-                values.push(x);
-                4
-            }),
-            Builder::Vector { dim, values } => parse_vector(text, *dim as usize, values).map(|()| 4 * *dim as usize),
-            _ => unreachable!("only float32 and vector columns are read as raw text"),
-        };
-        match parsed {
-            Ok(bytes) => {
-                self.decoder.gave(self.at, bytes);
-                Ok(())
-            }
-            Err(why) => Err(self.decoder.fail_at(self.at, why)),
-        }
-    }
-
     fn is_key(&self) -> bool {
         self.decoder.key == Some(self.at)
     }

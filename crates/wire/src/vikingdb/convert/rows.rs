@@ -2,6 +2,7 @@
 
 use knarr_base::value::Key;
 use knarr_base::{Error, Kind, Result, limit};
+use serde_json::value::RawValue;
 
 use crate::http::request::{Args, required};
 use crate::json::{self, Value, invalid};
@@ -17,9 +18,9 @@ pub(crate) fn ttl(args: &Args<'_>) -> Result<i64> {
 }
 
 /// The raw text of the `fields` array.
-pub(crate) fn fields<'a>(args: &Args<'a>) -> Result<&'a str> {
+pub(crate) fn fields<'a>(args: &Args<'a>) -> Result<&'a RawValue> {
     let raw = required("fields", args.raw("fields"))?;
-    if raw.starts_with('[') { Ok(raw) } else { Err(invalid("fields must be a list of rows")) }
+    if raw.get().starts_with('[') { Ok(raw) } else { Err(invalid("fields must be a list of rows")) }
 }
 
 /// `primary_keys`: one key or a list of them, integers or strings; `None` if absent.
