@@ -94,6 +94,8 @@ pub const COMMIT_QUEUE_CALLS: usize = 1024;
 pub const COMMIT_GROUP_BYTES: usize = 8 * 1024 * 1024;
 /// Bytes of one log file; small enough that trimming frees space soon.
 pub const LOG_FILE_BYTES: u64 = 64 * 1024 * 1024;
+/// Bytes of a growing file that are not synced yet: some milliseconds of a disk's work.
+pub const UNSYNCED_BYTES: usize = 8 * 1024 * 1024;
 /// Bytes of one log record: a call's rows of the largest size, with room for framing.
 pub const LOG_RECORD_BYTES: usize = 16 * 1024 * 1024;
 /// Rows of a record batch in a segment.
@@ -143,7 +145,7 @@ pub const UNIT_RETRIES: u32 = 8;
 pub const UNIT_RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// Time a lease on a unit lasts without renewal.
 pub const LEASE: Duration = Duration::from_secs(30);
-/// Time a task waits in `confirm` before it fails.
+/// Time a task waits in `confirm` before it fails, unless the settings say otherwise.
 pub const CONFIRM_WAIT: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Rows shown in `sampled_data`.
 pub const SAMPLE_ROWS: usize = 5;
@@ -155,7 +157,7 @@ pub const LIST_PAGE: usize = 1000;
 pub const TASKS_PER_PAGE: u64 = 100;
 /// Final tasks kept per account; the oldest go first.
 pub const TASKS_FINAL_PER_ACCOUNT: usize = 10_000;
-/// Time a final task is kept.
+/// Time a final task is kept, unless the settings say otherwise.
 pub const TASK_RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
 
 // Machine.

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use knarr_base::limit;
 
 pub mod fault;
 
@@ -56,11 +57,21 @@ impl OsDisk {
     }
 }
 
-struct OsFile(File);
+/// Large files are synced as they grow: otherwise the sync at their end keeps the disk from the log for long.
+struct OsFile {
+    file: File,
+    /// Bytes written since the last sync.
+    unsynced: usize,
+}
 
 impl Write for OsFile {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.0.write(buf)
+        let written = self.file.write(buf)?;
+        self.unsynced += written;
+        if self.unsynced >= limit::UNSYNCED_BYTES {
+            self.sync()?;
+        }
+        Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -70,7 +81,8 @@ impl Write for OsFile {
 
 impl DiskFile for OsFile {
     fn sync(&mut self) -> io::Result<()> {
-        self.0.sync_data()
+        self.unsynced = 0;
+        self.file.sync_data()
     }
 }
 
@@ -90,7 +102,8 @@ impl Disk for OsDisk {
     }
 
     fn create_new(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        Ok(Box::new(OsFile(OpenOptions::new().write(true).create_new(true).open(path)?)))
+        let file = OpenOptions::new().write(true).create_new(true).open(path)?;
+        Ok(Box::new(OsFile { file, unsynced: 0 }))
     }
 
     fn link_new(&self, from: &Path, to: &Path) -> io::Result<()> {

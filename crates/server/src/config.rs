@@ -3,10 +3,12 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::thread;
+use std::time::Duration;
 
 use figment::providers::{Format, Serialized, Toml};
 use figment::value::{Dict, Value};
 use figment::{Figment, Profile};
+use knarr_service::tasks::Patience;
 use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 
@@ -15,18 +17,21 @@ use crate::failure::{Failure, Result};
 /// The defaults, and the manual.
 pub(crate) const DEFAULT: &str = include_str!("config.default.toml");
 /// Every setting; true where the value is text even if it looks like a number.
-const NAMES: [(&str, bool); 9] = [
+const NAMES: [(&str, bool); 11] = [
     ("data", true),
     ("listen", true),
     ("admin_listen", true),
     ("log", true),
     ("threads", false),
     ("memtable_mib", false),
+    ("confirm_days", false),
+    ("task_days", false),
     ("clock_skew_seconds", false),
     ("regions", false),
     ("trust_forwarded_host", false),
 ];
 const MIB: usize = 1024 * 1024;
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Settings as written.
 #[derive(Debug, Deserialize)]
@@ -38,6 +43,8 @@ struct Settings {
     log: String,
     threads: usize,
     memtable_mib: usize,
+    confirm_days: u32,
+    task_days: u32,
     clock_skew_seconds: u32,
     regions: Vec<String>,
     trust_forwarded_host: bool,
@@ -58,6 +65,8 @@ pub(crate) struct Config {
     pub(crate) threads: usize,
     /// At least 1 MiB.
     pub(crate) memtable_bytes: usize,
+    /// How long tasks wait and are kept.
+    pub(crate) patience: Patience,
     /// 0: any date.
     pub(crate) clock_skew_ms: u64,
     /// Accepted regions; empty: any.
@@ -116,6 +125,8 @@ fn check(settings: Settings) -> Result<Config> {
         log,
         threads,
         memtable_mib,
+        confirm_days,
+        task_days,
         clock_skew_seconds,
         regions,
         trust_forwarded_host,
@@ -138,6 +149,11 @@ fn check(settings: Settings) -> Result<Config> {
     if !(1..=65_536).contains(&memtable_mib) {
         wrong.push("memtable_mib: must be 1 to 65536".to_owned());
     }
+    for (name, days) in [("confirm_days", confirm_days), ("task_days", task_days)] {
+        if !(1..=36_500).contains(&days) {
+            wrong.push(format!("{name}: must be 1 to 36500"));
+        }
+    }
     if threads > 1024 {
         wrong.push("threads: must be 0 to 1024".to_owned());
     }
@@ -149,6 +165,7 @@ fn check(settings: Settings) -> Result<Config> {
             log,
             threads: if threads == 0 { thread::available_parallelism().map_or(1, usize::from) } else { threads },
             memtable_bytes: memtable_mib * MIB,
+            patience: Patience { confirm: DAY * confirm_days, retention: DAY * task_days },
             clock_skew_ms: u64::from(clock_skew_seconds) * 1000,
             regions,
             trust_forwarded_host,

@@ -52,7 +52,8 @@ pub(crate) async fn open(config: &Config, credentials: Option<Credentials>) -> R
     };
     let process_key = |c: Credentials| ProcessKey { id: KeyId::new(c.access_key), secret: c.secret_key };
     let process_keys = credentials.into_iter().map(process_key).collect();
-    let service = Service::open(Parts { tables, catalog, stores: Arc::new(stores), pool, clock, process_keys }).await?;
+    let (stores, patience) = (Arc::new(stores), config.patience);
+    let service = Service::open(Parts { tables, catalog, stores, pool, clock, patience, process_keys }).await?;
     Ok(Opened { service: Arc::new(service), first_key })
 }
 

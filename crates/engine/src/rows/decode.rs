@@ -16,13 +16,12 @@ use knarr_base::schema::{AUTO_ID, FieldType, PrimaryKey, Schema};
 use knarr_base::value::Value;
 use serde::de::{self, DeserializeSeed};
 use serde_json::error::Category;
-use serde_json::value::RawValue;
 
 use self::visit::ValueSeed;
 use self::walk::Walk;
 use super::Rows;
 use super::column::Builder;
-use super::vector::{parse_array, parse_float, parse_text};
+use super::vector::{parse_array, parse_number, parse_text};
 use crate::columns;
 use crate::error::Error;
 
@@ -38,9 +37,11 @@ pub(super) enum Call {
     Update,
 }
 
-pub(super) fn decode(schema: &Arc<Schema>, json: &RawValue, call: Call) -> Result<Rows, Error> {
+pub(super) fn decode(schema: &Arc<Schema>, json: &str, call: Call) -> Result<Rows, Error> {
     let mut decoder = Decoder::new(schema, call);
-    decoder.read_rows(&mut Walk::new(json))?;
+    let mut walk = Walk::new(json);
+    decoder.read_rows(&mut walk)?;
+    walk.end()?;
     decoder.finish()
 }
 
@@ -99,7 +100,7 @@ impl<'s> Decoder<'s> {
         if !walk.enter(b'[') {
             return Err(Error::Rows("expected an array of rows".to_owned()));
         }
-        while walk.next(b']') {
+        while walk.next(b']')? {
             if self.row == limit::ROWS_PER_CALL {
                 return Err(Error::Rows(format!("a call carries at most {} rows", limit::ROWS_PER_CALL)));
             }
@@ -113,8 +114,8 @@ impl<'s> Decoder<'s> {
             return Err(Error::Rows(format!("row {}: expected an object", self.row)));
         }
         let mut next = 0;
-        while walk.next(b'}') {
-            let name = walk.name().map_err(|error| self.explain(&error))?;
+        while walk.next(b'}')? {
+            let name = walk.name()?;
             let at = self.begin_member(&name, next)?;
             self.at = Some(at);
             self.read_value(at, walk)?;
@@ -130,14 +131,14 @@ impl<'s> Decoder<'s> {
             Builder::Vector { dim, values } => read_vector(walk, *dim as usize, values),
             Builder::Float(values) => match walk.value() {
                 "null" => Ok(None),
-                number => parse_float(number).map(|x| {
+                number => parse_number(number).map(|x| {
                     values.push(x);
                     Some(size_of::<f32>())
                 }),
             },
             _ => {
                 let mut reader = serde_json::Deserializer::from_str(walk.value());
-                let read = ValueSeed { decoder: self, at }.deserialize(&mut reader);
+                let read = ValueSeed { decoder: self, at }.deserialize(&mut reader).and_then(|()| reader.end());
                 return read.map_err(|error| self.explain(&error));
             }
         };
@@ -264,7 +265,7 @@ impl<'s> Decoder<'s> {
 /// Reads the value that comes; its bytes, or none for null.
 fn read_vector(walk: &mut Walk<'_>, dim: usize, out: &mut Vec<f32>) -> Result<Option<usize>, String> {
     if walk.rest().starts_with('[') {
-        let used = parse_array(walk.rest().as_bytes(), dim, out)?;
+        let used = parse_array(walk.rest(), dim, out)?;
         walk.skip(used);
     } else {
         match walk.value() {

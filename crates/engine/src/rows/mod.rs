@@ -17,7 +17,6 @@ use arrow_array::RecordBatch;
 use arrow_buffer::BooleanBuffer;
 use knarr_base::schema::Schema;
 use knarr_base::value::Key;
-use serde_json::value::RawValue;
 
 use crate::error::Error;
 
@@ -34,12 +33,12 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// Whole rows: a JSON array of objects. Fields left out or null take their default. Of two rows with one key the
-    /// last stays.
+    /// Whole rows: a JSON array of objects, as text. Fields left out or null take their default. Of two rows with
+    /// one key the last stays.
     ///
     /// # Errors
     /// `Rows`, `Row`, `RowKey`, `RowTooLong`; nothing is kept then.
-    pub fn decode_upsert(schema: &Arc<Schema>, json: &RawValue) -> Result<Rows, Error> {
+    pub fn decode_upsert(schema: &Arc<Schema>, json: &str) -> Result<Rows, Error> {
         decode::decode(schema, json, decode::Call::Upsert)
     }
 
@@ -48,7 +47,7 @@ impl Rows {
     ///
     /// # Errors
     /// As [`Rows::decode_upsert`].
-    pub fn decode_update(schema: &Arc<Schema>, json: &RawValue) -> Result<Rows, Error> {
+    pub fn decode_update(schema: &Arc<Schema>, json: &str) -> Result<Rows, Error> {
         decode::decode(schema, json, decode::Call::Update)
     }
 

@@ -12,7 +12,6 @@ use knarr_base::id::Name;
 use knarr_base::schema::{AUTO_ID, Field, FieldType, PrimaryKey, Schema};
 use knarr_base::value::Key;
 use proptest::prelude::*;
-use serde_json::value::RawValue;
 use serde_json::{Map, Value as Json};
 
 use crate::columns;
@@ -29,11 +28,6 @@ pub(crate) enum Cell {
     Vector(Vec<f32>),
     Sparse(Vec<(String, f32)>),
     Absent,
-}
-
-/// A call's rows as JSON.
-pub(crate) fn raw(text: &str) -> &RawValue {
-    serde_json::from_str(text).unwrap()
 }
 
 /// Values of `columns::user_schema`, in order.

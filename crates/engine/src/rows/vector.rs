@@ -4,6 +4,7 @@ use base64::Engine;
 use base64::alphabet;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+use serde_json::value::RawValue;
 
 /// Standard alphabet; clients differ in whether they pad.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -11,7 +12,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// A finite float32 from one JSON value, whose grammar the JSON reader has checked.
+/// A finite float32 from the text of one JSON value, whose grammar somebody has checked.
 pub(super) fn parse_float(json: &str) -> Result<f32, String> {
     match fast_float2::parse::<f32, _>(json) {
         Ok(x) if x.is_finite() => Ok(x),
@@ -20,31 +21,47 @@ pub(super) fn parse_float(json: &str) -> Result<f32, String> {
     }
 }
 
-/// Appends the `dim` elements of the array of numbers at the beginning of `json`; returns its bytes. The JSON reader has
-/// checked the grammar. On an error `out` may hold some of them.
-pub(super) fn parse_array(json: &[u8], dim: usize, out: &mut Vec<f32>) -> Result<usize, String> {
-    let end = out.len() + dim;
+/// A finite float32 from the text of one JSON value.
+pub(super) fn parse_number(json: &str) -> Result<f32, String> {
+    serde_json::from_str::<&RawValue>(json).map_err(|_| "expected a number")?;
+    parse_float(json)
+}
+
+/// Appends the `dim` elements of the array of numbers at the beginning of `json`; returns its bytes. On an error `out` may
+/// hold some of them.
+pub(super) fn parse_array(json: &str, dim: usize, out: &mut Vec<f32>) -> Result<usize, String> {
+    let (text, end) = (json.as_bytes(), out.len() + dim);
     out.reserve(dim);
-    let mut at = 1 + blanks(&json[1..]);
-    while json.get(at) != Some(&b']') {
-        let (x, used) = match plain_number(&json[at..]) {
+    let mut at = 1 + blanks(&text[1..]);
+    let mut closed = text.get(at) == Some(&b']');
+    while !closed {
+        let (x, used) = match plain_number(&text[at..]) {
             Some(read) => read,
-            None => fast_float2::parse_partial::<f32, _>(&json[at..]).map_err(|_| "elements must be numbers")?,
+            None => any_number(&json[at..])?,
         };
-        if !x.is_finite() {
-            return Err("an element does not fit a float32".to_owned());
-        }
         if out.len() == end {
             return Err(mismatch(dim, "more"));
         }
         out.push(x);
-        at += used + blanks(&json[at + used..]);
-        // Between two elements stands a comma.
-        if json.get(at) == Some(&b',') {
-            at += 1 + blanks(&json[at + 1..]);
+        at += used + blanks(&text[at + used..]);
+        match text.get(at) {
+            Some(b',') => at += 1 + blanks(&text[at + 1..]),
+            Some(b']') => closed = true,
+            _ => return Err("elements must be numbers".to_owned()),
         }
     }
     if out.len() == end { Ok(at + 1) } else { Err(mismatch(dim, "fewer")) }
+}
+
+/// The number at the beginning and its bytes, whatever its form.
+fn any_number(json: &str) -> Result<(f32, usize), String> {
+    let used = json.bytes().take_while(|b| matches!(b, b'+' | b'-' | b'.' | b'0'..=b'9' | b'e' | b'E')).count();
+    let number = &json[..used];
+    serde_json::from_str::<&RawValue>(number).map_err(|_| "elements must be numbers")?;
+    match fast_float2::parse::<f32, _>(number) {
+        Ok(x) if x.is_finite() => Ok((x, used)),
+        _ => Err("an element does not fit a float32".to_owned()),
+    }
 }
 
 /// Most often none, sometimes one.
@@ -88,7 +105,8 @@ fn plain_number(json: &[u8]) -> Option<(f32, usize)> {
         }
         decimals = at - point;
     }
-    if whole == 0 || whole + decimals > 15 || matches!(json.get(at), Some(b'e' | b'E')) {
+    let short = whole > 0 && whole + decimals <= 15 && (whole == 1 || json[first] != b'0');
+    if !short || json[at - 1] == b'.' || matches!(json.get(at), Some(b'e' | b'E')) {
         return None;
     }
     let value = digits as f64 / TENS[decimals];
@@ -159,7 +177,7 @@ mod tests {
     fn check(text: &str) {
         let mut out = Vec::new();
         let json = format!("[{text}]");
-        let used = parse_array(json.as_bytes(), 1, &mut out).unwrap();
+        let used = parse_array(&json, 1, &mut out).unwrap();
         assert_eq!((out[0].to_bits(), used), (text.parse::<f32>().unwrap().to_bits(), json.len()), "{text}");
     }
 

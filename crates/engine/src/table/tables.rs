@@ -149,12 +149,12 @@ impl Tables {
     /// Hands over every durable pin. From now on files that nobody names are removed and segments are compacted.
     pub fn start_maintenance(&self, pins: Vec<(TableId, u64)>, staging_kept: StagingKept) {
         for (id, version) in pins {
-            let slot = self.open.lock().get(&id).cloned();
+            let Ok(slot) = self.slot(id) else { return };
             // With the slot locked the table is either open or will look at the waiting pins when it opens.
-            let table = slot.as_ref().map(|slot| slot.lock());
-            match table.as_deref() {
-                Some(Some(table)) => table.pin(version),
-                Some(None) | None => self.pins.lock().entry(id).or_default().push(version),
+            let table = slot.lock();
+            match &*table {
+                Some(table) => table.pin(version),
+                None => self.pins.lock().entry(id).or_default().push(version),
             }
         }
         self.keeper.start_collecting(staging_kept);

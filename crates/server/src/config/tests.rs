@@ -27,6 +27,7 @@ fn defaults_need_only_a_directory() {
     assert_eq!(config.admin_listen, None);
     assert!(config.threads >= 1);
     assert_eq!(config.memtable_bytes, knarr_base::limit::MEMTABLE_BYTES);
+    assert_eq!(config.patience, Patience::default());
     assert_eq!(u128::from(config.clock_skew_ms), knarr_base::limit::CLOCK_SKEW.as_millis());
     assert!(config.regions.is_empty() && !config.trust_forwarded_host);
     assert!(refusal(None, &[], &[]).contains("--data"));
@@ -65,8 +66,10 @@ fn lists_and_switches_come_from_variables_too() {
 #[test]
 fn every_wrong_setting_is_named_at_once() {
     let flags = [("listen", "nowhere"), ("admin_listen", "1"), ("log", "a=b=c")];
-    let text = refusal(Some("memtable_mib = 0\nthreads = 5000"), &[], &flags);
-    for name in ["data:", "listen:", "admin_listen:", "log:", "memtable_mib:", "threads:"] {
+    let text = refusal(Some("memtable_mib = 0\nthreads = 5000\nconfirm_days = 0\ntask_days = 36501"), &[], &flags);
+    for name in
+        ["data:", "listen:", "admin_listen:", "log:", "memtable_mib:", "threads:", "confirm_days:", "task_days:"]
+    {
         assert!(text.contains(name), "{name} in {text}");
     }
     let same = [("data", "d"), ("listen", "127.0.0.1:9"), ("admin_listen", "127.0.0.1:9")];

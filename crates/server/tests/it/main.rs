@@ -17,6 +17,7 @@ mod door;
 mod exports;
 #[cfg(feature = "failpoints")]
 mod failpoints;
+mod format;
 mod kill;
 mod random;
 mod rights;

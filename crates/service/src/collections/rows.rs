@@ -6,23 +6,22 @@ use knarr_base::value::{Key, KeyType};
 use knarr_base::{Error, Kind, Result, limit};
 use knarr_catalog::audit::Audit;
 use knarr_engine::rows::{Fetched, Rows};
-use serde_json::value::RawValue;
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::CollectionRef;
 use crate::{Principal, Service};
 
 impl Service {
-    /// Writes whole rows. `rows` is the JSON text of an array of objects, `ttl` seconds (0 = never). Needs write.
+    /// Writes whole rows. `rows` is the raw JSON text of an array of objects, `ttl` seconds (0 = never). Needs write.
     /// All rows or none; durable and visible on return.
     ///
     /// # Errors
     /// `Kind::Invalid` or `Kind::InvalidKey` naming row and field, `Kind::Busy`, `Kind::Unavailable`.
-    pub async fn upsert(&self, by: &Principal, c: &CollectionRef, rows: &RawValue, ttl: i64) -> Result<()> {
+    pub async fn upsert(&self, by: &Principal, c: &CollectionRef, rows: &str, ttl: i64) -> Result<()> {
         check_ttl(ttl)?;
         let opened = self.inner.collection(by, Right::Write, c).await?;
         let schema = opened.table.schema();
-        let rows = heavy(rows.get().len(), || Rows::decode_upsert(&schema, rows))?;
+        let rows = heavy(rows.len(), || Rows::decode_upsert(&schema, rows))?;
         opened.table.upsert(rows, ttl).await?;
         Ok(())
     }
@@ -31,11 +30,11 @@ impl Service {
     ///
     /// # Errors
     /// As [`Service::upsert`]; `Kind::RowMissing` for a key without a row.
-    pub async fn update_rows(&self, by: &Principal, c: &CollectionRef, rows: &RawValue, ttl: i64) -> Result<()> {
+    pub async fn update_rows(&self, by: &Principal, c: &CollectionRef, rows: &str, ttl: i64) -> Result<()> {
         check_ttl(ttl)?;
         let opened = self.inner.collection(by, Right::Write, c).await?;
         let schema = opened.table.schema();
-        let rows = heavy(rows.get().len(), || Rows::decode_update(&schema, rows))?;
+        let rows = heavy(rows.len(), || Rows::decode_update(&schema, rows))?;
         opened.table.update(rows, ttl).await?;
         Ok(())
     }

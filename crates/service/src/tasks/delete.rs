@@ -2,7 +2,7 @@
 
 use knarr_base::filter::Filter;
 use knarr_base::object::ObjectPath;
-use knarr_base::{Error, Kind, Result, limit};
+use knarr_base::{Error, Kind, Result};
 use knarr_catalog::audit::Audit;
 use knarr_catalog::units::{Publish, UnitState};
 use knarr_engine::bulk::Format;
@@ -51,7 +51,7 @@ impl Driver<'_> {
     }
 
     fn confirm_by(&self) -> i64 {
-        let wait = i64::try_from(limit::CONFIRM_WAIT.as_millis()).unwrap_or(i64::MAX);
+        let wait = i64::try_from(self.inner.patience.confirm.as_millis()).unwrap_or(i64::MAX);
         self.inner.clock.now_ms().saturating_add(wait)
     }
 

@@ -15,8 +15,11 @@ mod scheduler;
 mod spec;
 mod units;
 
+use std::time::Duration;
+
 use knarr_base::filter::Filter;
 use knarr_base::id::{Name, TaskId};
+use knarr_base::limit;
 use knarr_base::object::ObjectPath;
 
 use crate::collections::CollectionRef;
@@ -42,6 +45,21 @@ pub const FAILPOINTS: &[&str] = &[
     "service::task::before_done",
     "service::task::after_done",
 ];
+
+/// How long tasks wait and are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// Time a task waits in `confirm` before it fails.
+    pub confirm: Duration,
+    /// Time a final task can be asked for.
+    pub retention: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { confirm: limit::CONFIRM_WAIT, retention: limit::TASK_RETENTION }
+    }
+}
 
 /// What a task shall do.
 #[derive(Debug, Clone, PartialEq)]

@@ -18,10 +18,9 @@ use knarr_engine::disk::OsDisk;
 use knarr_engine::objects::Stores;
 use knarr_engine::table::{Options, Tables};
 use serde_json::Value;
-use serde_json::value::RawValue;
 
 use crate::collections::{CollectionRef, CreateCollection};
-use crate::tasks::{CreateTask, Format, Status, TaskInfo, TaskSpec};
+use crate::tasks::{CreateTask, Format, Patience, Status, TaskInfo, TaskSpec};
 use crate::{Parts, Principal, Service};
 
 /// Start of every test's wall clock, unix ms.
@@ -65,7 +64,7 @@ impl Bed {
     pub(super) async fn upsert(&self, by: &Principal, rows: impl IntoIterator<Item = (i64, i64, &str)>) {
         let rows: Vec<_> = rows.into_iter().map(|(id, user, city)| row(id, user, city)).collect();
         for call in rows.chunks(100) {
-            self.service.upsert(by, &named("example"), raw(&format!("[{}]", call.join(","))), 0).await.expect("upsert");
+            self.service.upsert(by, &named("example"), &format!("[{}]", call.join(",")), 0).await.expect("upsert");
         }
     }
 
@@ -144,7 +143,17 @@ async fn open(dir: &Path, clock: SharedClock) -> Service {
     let master = MasterKey::from_hex(&"07".repeat(32)).expect("key");
     let catalog = Catalog::open(&dir.join("catalog.db"), clock.clone(), master).await.expect("catalog");
     let stores = Arc::new(Stores::open_local(&dir.join("objects")).expect("stores"));
-    Service::open(Parts { tables, catalog, stores, pool, clock, process_keys: Vec::new() }).await.expect("service")
+    Service::open(Parts {
+        tables,
+        catalog,
+        stores,
+        pool,
+        clock,
+        patience: Patience::default(),
+        process_keys: Vec::new(),
+    })
+    .await
+    .expect("service")
 }
 
 pub(super) fn admin(account: &str) -> Principal {
@@ -153,11 +162,6 @@ pub(super) fn admin(account: &str) -> Principal {
 
 pub(super) fn principal(account: &str, key: &str, grants: Vec<Grant>) -> Principal {
     Principal { account: AccountId::new(account), key: KeyId::new(key), grants }
-}
-
-/// A call's rows as JSON.
-pub(super) fn raw(text: &str) -> &RawValue {
-    serde_json::from_str(text).expect("JSON")
 }
 
 pub(super) fn named(name: &str) -> CollectionRef {

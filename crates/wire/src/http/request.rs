@@ -8,7 +8,6 @@ use bytes::Bytes;
 use knarr_base::Result;
 use knarr_service::Principal;
 use knarr_service::buckets::{ByteStream, ObjectInfo};
-use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use crate::http::query;
@@ -39,12 +38,20 @@ impl Signed {
         Args::new(self.uri.query().unwrap_or_default(), &self.body)
     }
 
+    /// As [`Signed::args`]; a list of rows is found in the body, its grammar left to whoever takes the rows in.
+    pub(crate) fn args_with_rows(&self) -> Result<Args<'_>> {
+        Args::with(self.uri.query().unwrap_or_default(), Object::parse_around(&self.body, ROWS)?)
+    }
+
     /// Equal for an exact retransmission, and only then: the signature covers the date to the second.
     pub(crate) fn digest(&self) -> [u8; 32] {
         let authorization = self.headers.get(header::AUTHORIZATION).map(|v| v.as_bytes()).unwrap_or_default();
         Sha256::new().chain_update(authorization).chain_update(&self.body).finalize().into()
     }
 }
+
+/// The parameter of the data calls that holds rows.
+pub(crate) const ROWS: &str = "fields";
 
 /// Arguments of a call: members of the body, else pairs of the query string.
 #[derive(Debug)]
@@ -55,10 +62,14 @@ pub(crate) struct Args<'a> {
 
 impl<'a> Args<'a> {
     pub(crate) fn new(query: &'a str, body: &'a [u8]) -> Result<Self> {
+        Self::with(query, Object::parse(body)?)
+    }
+
+    fn with(query: &'a str, body: Object<'a>) -> Result<Self> {
         let malformed = || invalid("malformed query string");
         let pairs = query::pairs(query).ok_or_else(malformed)?.into_iter();
         let query = pairs.map(|(k, v)| Ok((utf8(k).ok_or_else(malformed)?, utf8(v).ok_or_else(malformed)?)));
-        Ok(Self { query: query.collect::<Result<_>>()?, body: Object::parse(body)? })
+        Ok(Self { query: query.collect::<Result<_>>()?, body })
     }
 
     /// True without any argument.
@@ -67,14 +78,14 @@ impl<'a> Args<'a> {
     }
 
     /// The raw JSON text of a body member that is not `null`.
-    pub(crate) fn raw(&self, name: &str) -> Option<&'a RawValue> {
-        self.body.raw(name).filter(|raw| raw.get() != "null")
+    pub(crate) fn raw(&self, name: &str) -> Option<&str> {
+        self.body.raw(name).filter(|raw| *raw != "null")
     }
 
     /// A member of the body, or the query's text: once as a string, several times as a list of strings.
     pub(crate) fn value(&self, name: &str) -> Result<Option<Value>> {
         if let Some(raw) = self.body.raw(name) {
-            return json::parse(name, raw.get()).map(|value| (value != Value::Null).then_some(value));
+            return json::parse(name, raw).map(|value| (value != Value::Null).then_some(value));
         }
         let mut texts = self.query_texts(name).map(|text| Value::Text(text.to_owned()));
         Ok(match (texts.next(), texts.next()) {

@@ -3,12 +3,13 @@
 //! The body's top level keeps its members as raw text, so that rows reach the engine unparsed and a task's parameters
 //! are echoed as they came; everything else becomes a [`Value`].
 
+mod scan;
 mod value;
 
 use std::borrow::Cow;
 use std::fmt;
 
-use knarr_base::{Error, Kind, Result, limit};
+use knarr_base::{Error, Kind, Result};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -16,16 +17,37 @@ pub(crate) use value::{Members, Value, flag, int, text};
 
 /// The members of a body, each with its raw text.
 #[derive(Debug, Default)]
-pub(crate) struct Object<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+pub(crate) struct Object<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
 impl<'a> Object<'a> {
     /// Parses a body. Nothing, white space and `null` are an empty object.
     pub(crate) fn parse(body: &'a [u8]) -> Result<Self> {
-        let text = std::str::from_utf8(body).map_err(|_| invalid("body is not UTF-8"))?;
+        let text = utf8(body)?;
         if text.trim_ascii().is_empty() {
             return Ok(Self::default());
         }
-        check_depth(body)?;
+        scan::find_list(body, None)?;
+        Self::read(text)
+    }
+
+    /// As [`Object::parse`], but a list under `name` is found and not read: most of a body of rows is digits, and
+    /// whoever takes them in checks every byte. Until then its grammar is unknown.
+    pub(crate) fn parse_around(body: &'a [u8], name: &str) -> Result<Self> {
+        let Some(list) = scan::find_list(body, Some(name))? else {
+            return Self::parse(body);
+        };
+        let text = utf8(body)?;
+        // If the body without the list is an object, and the list turns out to be a list, the body is an object.
+        let rest = format!("{}[]{}", &text[..list.start], &text[list.end..]);
+        let Object(members) = Object::read(&rest)?;
+        let owned = |(member, raw): (Cow<'_, str>, Cow<'_, str>)| {
+            let raw = if member == name { Cow::Borrowed(&text[list.clone()]) } else { Cow::Owned(raw.into_owned()) };
+            (Cow::Owned(member.into_owned()), raw)
+        };
+        Ok(Self(members.into_iter().map(owned).collect()))
+    }
+
+    fn read(text: &'a str) -> Result<Self> {
         serde_json::from_str(text).map_err(|e| invalid(format!("body is not a JSON object: {e}")))
     }
 
@@ -35,9 +57,13 @@ impl<'a> Object<'a> {
     }
 
     /// A member's raw text; `null` is text too.
-    pub(crate) fn raw(&self, name: &str) -> Option<&'a RawValue> {
-        self.0.iter().find(|(member, _)| member == name).map(|(_, raw)| *raw)
+    pub(crate) fn raw(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(member, _)| member == name).map(|(_, raw)| raw.as_ref())
     }
+}
+
+fn utf8(body: &[u8]) -> Result<&str> {
+    std::str::from_utf8(body).map_err(|_| invalid("body is not UTF-8"))
 }
 
 /// Parses the raw text of one parameter.
@@ -52,34 +78,6 @@ pub(crate) fn write_text(text: &str, out: &mut Vec<u8>) {
 
 pub(crate) fn invalid(text: impl Into<String>) -> Error {
     Error::new(Kind::Invalid, text)
-}
-
-/// Refuses nesting deeper than [`limit::JSON_DEPTH`] before anything is parsed. Not a parser: malformed text passes.
-fn check_depth(body: &[u8]) -> Result<()> {
-    // Most bytes of a body are digits of vectors: pieces without a bracket or quote are skipped whole.
-    const PIECE: usize = 32;
-    let telling = |b: u8| matches!(b | 0x20, b'{' | b'}') || b == b'"';
-    let (mut depth, mut in_text, mut escaped) = (0usize, false, false);
-    for piece in body.chunks(PIECE) {
-        if !in_text && !piece.iter().fold(false, |any, &b| any | telling(b)) {
-            continue;
-        }
-        for &b in piece {
-            match b {
-                _ if escaped => escaped = false,
-                b'\\' if in_text => escaped = true,
-                b'"' => in_text = !in_text,
-                _ if in_text => {}
-                b'{' | b'[' => depth += 1,
-                b'}' | b']' => depth = depth.saturating_sub(1),
-                _ => {}
-            }
-            if depth > limit::JSON_DEPTH {
-                return Err(invalid(format!("body is nested deeper than {}", limit::JSON_DEPTH)));
-            }
-        }
-    }
-    Ok(())
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
@@ -99,7 +97,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object<'de>, A::Error> {
                 let mut members = Vec::new();
                 while let Some((Text(name), raw)) = map.next_entry::<Text<'de>, &'de RawValue>()? {
-                    members.push((name, raw));
+                    members.push((name, Cow::Borrowed(raw.get())));
                 }
                 refuse_duplicates(members.iter().map(|(name, _)| name.as_ref()))?;
                 Ok(Object(members))

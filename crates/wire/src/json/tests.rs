@@ -1,3 +1,4 @@
+use knarr_base::limit;
 use proptest::prelude::*;
 
 use super::*;
@@ -10,10 +11,10 @@ fn value(raw: &str) -> Result<Value> {
 fn members_keep_their_raw_text() {
     let body = r#" {"fields": [ {"id": 9007199254740993 , "v":[1e-3]} ], "ttl":null,"collection_\u006eame":"x"} "#;
     let object = Object::parse(body.as_bytes()).expect("valid");
-    assert_eq!(object.raw("fields").map(RawValue::get), Some(r#"[ {"id": 9007199254740993 , "v":[1e-3]} ]"#));
-    assert_eq!(object.raw("ttl").map(RawValue::get), Some("null"));
-    assert_eq!(object.raw("collection_name").map(RawValue::get), Some(r#""x""#));
-    assert_eq!(object.raw("nope").map(RawValue::get), None);
+    assert_eq!(object.raw("fields"), Some(r#"[ {"id": 9007199254740993 , "v":[1e-3]} ]"#));
+    assert_eq!(object.raw("ttl"), Some("null"));
+    assert_eq!(object.raw("collection_name"), Some(r#""x""#));
+    assert_eq!(object.raw("nope"), None);
 }
 
 #[test]
@@ -96,7 +97,40 @@ fn nesting_is_bounded_exactly() {
     assert!(Object::parse(siblings.as_bytes()).is_ok());
 }
 
+const BODIES: [&str; 6] = [
+    r#"{"collection_name":"c","fields":[{"id":1,"v":[1.5,2],"s":"]\"}"}],"ttl":7}"#,
+    r#" { "fields" : [ ] } "#,
+    r#"{"fields":[[1,2]],"ttl":0}"#,
+    r#"{"a":["fields"],"b":"fields","fields":[{"fields":[1]}]}"#,
+    r#"{"fields":{"a":[1]}}"#,
+    r#"{"a":{"fields":[1]},"f\u0069elds":[2]}"#,
+];
+
 proptest! {
+    /// Whatever becomes of a body, leaving its list to somebody else who reads it changes nothing.
+    #[test]
+    fn a_body_read_around_its_list_is_the_body(
+        which in 0..BODIES.len(), at in any::<prop::sample::Index>(), byte in r#"[\[\]{}",:\\ 0f]"#, change in 0..3,
+    ) {
+        let mut body = BODIES[which].to_owned();
+        let at = at.index(body.len());
+        if body.is_char_boundary(at) && body.is_char_boundary(at + 1) {
+            match change {
+                0 => {}
+                1 => body.replace_range(at..=at, &byte),
+                _ => body.insert_str(at, &byte),
+            }
+        }
+        let whole = Object::parse(body.as_bytes());
+        let around = Object::parse_around(body.as_bytes(), "fields").ok().filter(|object| {
+            object.raw("fields").is_none_or(|list| serde_json::from_str::<&RawValue>(list).is_ok())
+        });
+        prop_assert_eq!(whole.is_ok(), around.is_some(), "{}", body);
+        if let (Ok(whole), Some(around)) = (whole, around) {
+            prop_assert_eq!(whole.0, around.0);
+        }
+    }
+
     #[test]
     fn any_bytes_are_read_or_refused(body in prop::collection::vec(any::<u8>(), 0..256)) {
         let _ = Object::parse(&body);
@@ -132,6 +166,6 @@ proptest! {
             }
         }
         let deep = most > i64::try_from(limit::JSON_DEPTH).expect("small");
-        prop_assert_eq!(check_depth(text.as_bytes()).is_err(), deep);
+        prop_assert_eq!(scan::find_list(text.as_bytes(), None).is_err(), deep);
     }
 }

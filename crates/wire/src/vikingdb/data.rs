@@ -10,14 +10,14 @@ use crate::http::request::{Answer, Args, Signed, required};
 use crate::json::invalid;
 
 pub(super) async fn upsert(service: &Service, request: &Signed) -> Result<Answer> {
-    let args = request.args()?;
+    let args = request.args_with_rows()?;
     let (reference, ttl) = (collection::reference(&args)?, rows::ttl(&args)?);
     service.upsert(&request.principal, &reference, rows::fields(&args)?, ttl).await?;
     Ok(done(request))
 }
 
 pub(super) async fn update(service: &Service, request: &Signed) -> Result<Answer> {
-    let args = request.args()?;
+    let args = request.args_with_rows()?;
     let (reference, ttl) = (collection::reference(&args)?, rows::ttl(&args)?);
     service.update_rows(&request.principal, &reference, rows::fields(&args)?, ttl).await?;
     Ok(done(request))

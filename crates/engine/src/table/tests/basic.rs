@@ -14,7 +14,6 @@ use super::world::*;
 use crate::disk::OsDisk;
 use crate::error::Error;
 use crate::rows::Rows;
-use crate::rows::testing::raw;
 use crate::table::FAILPOINTS;
 
 #[test]
@@ -184,7 +183,7 @@ fn calls_larger_than_a_record_are_refused() {
     let list = format!("[{}]", vec!["\"\""; 4096].join(","));
     let members: String = (0..12).map(|n| format!(",\"list{n}\":{list}")).collect();
     let rows: Vec<_> = (0..100).map(|id| format!("{{\"id\":{id}{members}}}")).collect();
-    let rows = Rows::decode_upsert(&table.schema(), raw(&format!("[{}]", rows.join(",")))).expect("valid rows");
+    let rows = Rows::decode_upsert(&table.schema(), &format!("[{}]", rows.join(","))).expect("valid rows");
     let refused = wait(table.upsert(rows, 0)).expect_err("too large");
     assert_eq!(refused.kind(), Kind::TooLarge, "{refused:?}");
     assert_eq!(table.stats().seq, 0);

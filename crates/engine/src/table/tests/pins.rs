@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use knarr_base::clock::ManualClock;
 use knarr_base::id::TaskId;
 use knarr_base::value::KeyType;
 
@@ -9,6 +10,7 @@ use super::world::*;
 use crate::disk::OsDisk;
 use crate::error::Error;
 use crate::table::Table;
+use crate::table::keeper::Keeper;
 
 fn files(table: &Table) -> usize {
     let dirs = [table.layout.segment_dir(), table.layout.mask_dir(), table.layout.manifest_dir()];
@@ -83,6 +85,28 @@ fn pins_wait_for_their_table() {
     rewrite(&table, 1);
     table.collect(&|_| true).expect("collects");
     assert_eq!(table.snapshot_at(version, seq, at_ms).expect("is pinned").rows(), 50);
+}
+
+/// Housekeeping may come the moment a table is open, before whoever opened it has it in hand.
+#[test]
+fn a_table_opens_with_its_pins() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let world = World::new(dir.path());
+    let table = world.create(schema(KeyType::Int));
+    rewrite(&table, 0);
+    let snapshot = table.snapshot().expect("snapshots");
+    let (version, seq, at_ms) = (snapshot.version(), snapshot.seq(), snapshot.at_ms());
+    rewrite(&table, 1);
+    table.flush().expect("flushes");
+    drop((snapshot, table));
+    let id = world.id;
+    drop(world);
+    let keeper = Keeper::start(Vec::new).expect("starts");
+    let options = options(dir.path(), OsDisk::shared(), ManualClock::new(START_MS), 1 << 20);
+    let table = Table::open(&options, id, keeper.clone(), &[version]).expect("opens");
+    table.collect(&|_| true).expect("collects");
+    assert_eq!(table.snapshot_at(version, seq, at_ms).expect("is pinned").rows(), 50);
+    keeper.stop();
 }
 
 #[test]

@@ -15,7 +15,6 @@ use crate::columns;
 use crate::compute::{Cancel, Meter, Pool};
 use crate::disk::{Disk, OsDisk};
 use crate::error::Result;
-use crate::rows::testing::raw;
 use crate::rows::{RowPrinter, Rows};
 use crate::scan::Source;
 use crate::table::view::seq_of;
@@ -115,14 +114,14 @@ pub(super) fn rows(schema: &Arc<Schema>, content: &[(Key, Row)]) -> Rows {
         Value::Object(all)
     };
     let text = Value::Array(content.iter().map(object).collect()).to_string();
-    Rows::decode_upsert(schema, raw(&text)).expect("valid rows")
+    Rows::decode_upsert(schema, &text).expect("valid rows")
 }
 
 /// A call that sets only `city`.
 pub(super) fn new_cities(schema: &Arc<Schema>, content: &[(Key, String)]) -> Rows {
     let object = |(key, city): &(Key, String)| json!({ schema.key_name(): key_json(key), "city": city });
     let text = Value::Array(content.iter().map(object).collect()).to_string();
-    Rows::decode_update(schema, raw(&text)).expect("valid rows")
+    Rows::decode_update(schema, &text).expect("valid rows")
 }
 
 /// What a printed row says, checked as a whole: every derived member must fit `n`.

@@ -6,7 +6,6 @@ use knarr_base::schema::{self, FieldType, PrimaryKey, Schema};
 use knarr_base::value;
 use knarr_base::{Result, limit};
 use knarr_service::collections::{CollectionInfo, CollectionRef, CreateCollection, UpdateCollection};
-use serde_json::value::RawValue;
 
 use super::stored;
 use crate::http::request::{Args, required};
@@ -81,7 +80,7 @@ fn aliases(args: &Args<'_>) -> Result<Option<Vec<Name>>> {
 
 /// Entries that can be read back by every client: objects with at least `dense.model_name`.
 fn vectorize(args: &Args<'_>) -> Result<Option<String>> {
-    let Some(raw) = args.raw("vectorize").map(RawValue::get) else {
+    let Some(raw) = args.raw("vectorize") else {
         return Ok(None);
     };
     let (entries, text) = match json::parse("vectorize", raw)? {

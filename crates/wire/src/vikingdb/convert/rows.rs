@@ -2,9 +2,8 @@
 
 use knarr_base::value::Key;
 use knarr_base::{Error, Kind, Result, limit};
-use serde_json::value::RawValue;
 
-use crate::http::request::{Args, required};
+use crate::http::request::{Args, ROWS, required};
 use crate::json::{self, Value, invalid};
 
 /// Seconds; absent, `null` and 0 mean never.
@@ -18,9 +17,9 @@ pub(crate) fn ttl(args: &Args<'_>) -> Result<i64> {
 }
 
 /// The raw text of the `fields` array.
-pub(crate) fn fields<'a>(args: &Args<'a>) -> Result<&'a RawValue> {
-    let raw = required("fields", args.raw("fields"))?;
-    if raw.get().starts_with('[') { Ok(raw) } else { Err(invalid("fields must be a list of rows")) }
+pub(crate) fn fields<'a>(args: &'a Args<'_>) -> Result<&'a str> {
+    let raw = required(ROWS, args.raw(ROWS))?;
+    if raw.starts_with('[') { Ok(raw) } else { Err(invalid("fields must be a list of rows")) }
 }
 
 /// `primary_keys`: one key or a list of them, integers or strings; `None` if absent.

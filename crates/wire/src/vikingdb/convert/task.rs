@@ -33,7 +33,7 @@ pub(crate) fn create(args: &Args<'_>, dedup: [u8; 32]) -> Result<CreateTask> {
             _ => invalid(format!("unknown task_type {task_type:?}")),
         });
     }
-    let raw = required("task_params", args.raw("task_params"))?.get();
+    let raw = required("task_params", args.raw("task_params"))?;
     if raw.len() > limit::TASK_PARAMS_BYTES {
         return Err(invalid(format!("task_params have at most {} bytes", limit::TASK_PARAMS_BYTES)));
     }

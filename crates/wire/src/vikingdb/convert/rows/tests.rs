@@ -24,7 +24,7 @@ fn a_ttl_is_seconds_or_nothing() {
 #[test]
 fn rows_pass_as_raw_text() {
     let body = r#"{"fields": [{"id": 1.0}, {"id":"\ud800"}] ,"collection_name":"after"}"#;
-    assert_eq!(fields(&args(body)).expect("list").get(), r#"[{"id": 1.0}, {"id":"\ud800"}]"#);
+    assert_eq!(fields(&args(body)).expect("list"), r#"[{"id": 1.0}, {"id":"\ud800"}]"#);
     for bad in ["{}", r#"{"fields":null}"#, r#"{"fields":{}}"#, r#"{"fields":"[]"}"#] {
         assert_eq!(kind(fields(&args(bad))), Some(Kind::Invalid), "{bad}");
     }
