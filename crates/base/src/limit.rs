@@ -62,6 +62,10 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
 pub const CONNECTIONS: usize = 1024;
 /// Requests being handled at once; past it 429 / 1000029.
 pub const REQUESTS_IN_FLIGHT: usize = 512;
+/// Of them, those of one access key unless the settings say otherwise: a client in a loop leaves half to the others.
+pub const REQUESTS_PER_KEY: usize = 256;
+/// Access keys whose requests are counted; idle ones are forgotten first.
+pub const KEYS_COUNTED: usize = 4096;
 /// Body bytes held by all requests at once; past it 429 / 1000029.
 pub const BODY_BYTES_IN_FLIGHT: usize = 512 * 1024 * 1024;
 /// Distance of a request's date from the server's clock.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use figment::providers::{Format, Serialized, Toml};
 use figment::value::{Dict, Value};
 use figment::{Figment, Profile};
-use knarr_service::tasks::Patience;
+use knarr_base::limit;
 use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 
@@ -17,7 +17,7 @@ use crate::failure::{Failure, Result};
 /// The defaults, and the manual.
 pub(crate) const DEFAULT: &str = include_str!("config.default.toml");
 /// Every setting; true where the value is text even if it looks like a number.
-const NAMES: [(&str, bool); 11] = [
+const NAMES: [(&str, bool); 14] = [
     ("data", true),
     ("listen", true),
     ("admin_listen", true),
@@ -26,6 +26,9 @@ const NAMES: [(&str, bool); 11] = [
     ("memtable_mib", false),
     ("confirm_days", false),
     ("task_days", false),
+    ("confirm_by_another", false),
+    ("key_requests_at_once", false),
+    ("key_requests_per_second", false),
     ("clock_skew_seconds", false),
     ("regions", false),
     ("trust_forwarded_host", false),
@@ -45,6 +48,9 @@ struct Settings {
     memtable_mib: usize,
     confirm_days: u32,
     task_days: u32,
+    confirm_by_another: bool,
+    key_requests_at_once: usize,
+    key_requests_per_second: u32,
     clock_skew_seconds: u32,
     regions: Vec<String>,
     trust_forwarded_host: bool,
@@ -65,8 +71,16 @@ pub(crate) struct Config {
     pub(crate) threads: usize,
     /// At least 1 MiB.
     pub(crate) memtable_bytes: usize,
-    /// How long tasks wait and are kept.
-    pub(crate) patience: Patience,
+    /// Time that a task waits for its confirmation.
+    pub(crate) confirm_wait: Duration,
+    /// Time that a final task is kept.
+    pub(crate) task_retention: Duration,
+    /// Whether a task's creator may not confirm it.
+    pub(crate) confirm_by_another: bool,
+    /// Requests of one access key at once; at least 1.
+    pub(crate) key_requests_at_once: usize,
+    /// 0: no bound.
+    pub(crate) key_requests_per_second: u32,
     /// 0: any date.
     pub(crate) clock_skew_ms: u64,
     /// Accepted regions; empty: any.
@@ -79,6 +93,8 @@ impl Config {
     /// How requests are checked.
     pub(crate) fn wire(&self) -> knarr_wire::Options {
         knarr_wire::Options {
+            key_requests_at_once: self.key_requests_at_once,
+            key_requests_per_second: self.key_requests_per_second,
             clock_skew_ms: self.clock_skew_ms,
             regions: self.regions.clone(),
             trust_forwarded_host: self.trust_forwarded_host,
@@ -127,6 +143,9 @@ fn check(settings: Settings) -> Result<Config> {
         memtable_mib,
         confirm_days,
         task_days,
+        confirm_by_another,
+        key_requests_at_once,
+        key_requests_per_second,
         clock_skew_seconds,
         regions,
         trust_forwarded_host,
@@ -154,6 +173,9 @@ fn check(settings: Settings) -> Result<Config> {
             wrong.push(format!("{name}: must be 1 to 36500"));
         }
     }
+    if !(1..=limit::REQUESTS_IN_FLIGHT).contains(&key_requests_at_once) {
+        wrong.push(format!("key_requests_at_once: must be 1 to {}", limit::REQUESTS_IN_FLIGHT));
+    }
     if threads > 1024 {
         wrong.push("threads: must be 0 to 1024".to_owned());
     }
@@ -165,7 +187,11 @@ fn check(settings: Settings) -> Result<Config> {
             log,
             threads: if threads == 0 { thread::available_parallelism().map_or(1, usize::from) } else { threads },
             memtable_bytes: memtable_mib * MIB,
-            patience: Patience { confirm: DAY * confirm_days, retention: DAY * task_days },
+            confirm_wait: DAY * confirm_days,
+            task_retention: DAY * task_days,
+            confirm_by_another,
+            key_requests_at_once,
+            key_requests_per_second,
             clock_skew_ms: u64::from(clock_skew_seconds) * 1000,
             regions,
             trust_forwarded_host,

@@ -11,6 +11,7 @@ use knarr_engine::disk::OsDisk;
 use knarr_engine::objects::Stores;
 use knarr_engine::table::{self, Tables};
 use knarr_service::keys::ProcessKey;
+use knarr_service::tasks::Policy;
 use knarr_service::{Parts, Service};
 use zeroize::Zeroizing;
 
@@ -52,8 +53,13 @@ pub(crate) async fn open(config: &Config, credentials: Option<Credentials>) -> R
     };
     let process_key = |c: Credentials| ProcessKey { id: KeyId::new(c.access_key), secret: c.secret_key };
     let process_keys = credentials.into_iter().map(process_key).collect();
-    let (stores, patience) = (Arc::new(stores), config.patience);
-    let service = Service::open(Parts { tables, catalog, stores, pool, clock, patience, process_keys }).await?;
+    let stores = Arc::new(stores);
+    let policy = Policy {
+        confirm: config.confirm_wait,
+        retention: config.task_retention,
+        confirm_by_another: config.confirm_by_another,
+    };
+    let service = Service::open(Parts { tables, catalog, stores, pool, clock, policy, process_keys }).await?;
     Ok(Opened { service: Arc::new(service), first_key })
 }
 

@@ -35,8 +35,8 @@ pub struct Parts {
     pub pool: Arc<Pool>,
     /// Time.
     pub clock: SharedClock,
-    /// How long tasks wait and are kept.
-    pub patience: tasks::Patience,
+    /// What the operator decides about tasks.
+    pub policy: tasks::Policy,
     /// Keys that live as long as this process (an administrator's from the environment).
     pub process_keys: Vec<keys::ProcessKey>,
 }
@@ -56,7 +56,7 @@ pub(crate) struct Inner {
     pub(crate) keys: keys::Keys,
     pub(crate) open: collections::Open,
     pub(crate) tasks: tasks::Scheduler,
-    pub(crate) patience: tasks::Patience,
+    pub(crate) policy: tasks::Policy,
 }
 
 impl Service {
@@ -65,7 +65,7 @@ impl Service {
     /// # Errors
     /// Those of the catalog and the engine; nothing runs then.
     pub async fn open(parts: Parts) -> Result<Self> {
-        let Parts { tables, catalog, stores, pool, clock, patience, process_keys } = parts;
+        let Parts { tables, catalog, stores, pool, clock, policy, process_keys } = parts;
         let live = catalog.table_ids().await?;
         let pins = catalog.pins().await?;
         let swept = {
@@ -90,7 +90,7 @@ impl Service {
             keys: keys::Keys::new(process_keys),
             open: collections::Open::default(),
             tasks: tasks::Scheduler::new(),
-            patience,
+            policy,
         };
         let service = Self { inner: Arc::new(inner) };
         tasks::resume(&service.inner, &live).await?;

@@ -24,12 +24,17 @@ use knarr_base::limit;
 use knarr_service::Service;
 
 use crate::auth::Auth;
+use crate::http::quota::Quotas;
 use crate::http::serve::Gate;
 use crate::route::Call;
 
 /// How requests are checked.
 #[derive(Debug, Clone)]
 pub struct Options {
+    /// Requests of one access key at once.
+    pub key_requests_at_once: usize,
+    /// Requests of one access key per second, in bursts of one second's worth; 0 = no bound.
+    pub key_requests_per_second: u32,
     /// Distance of a request's `X-Date` from the server's clock, both ways, in milliseconds; 0 = any date.
     pub clock_skew_ms: u64,
     /// Regions accepted in a credential's scope; empty = any.
@@ -42,6 +47,8 @@ impl Default for Options {
     fn default() -> Self {
         let skew: Duration = limit::CLOCK_SKEW;
         Self {
+            key_requests_at_once: limit::REQUESTS_PER_KEY,
+            key_requests_per_second: 0,
             clock_skew_ms: u64::try_from(skew.as_millis()).unwrap_or(u64::MAX),
             regions: Vec::new(),
             trust_forwarded_host: false,
@@ -73,5 +80,6 @@ pub fn router(service: Arc<Service>, options: Options) -> Router {
         }
         .boxed()
     });
-    route::mount(Arc::new(Gate::new(Auth::new(options), clock, lookup, dispatch)))
+    let quotas = Quotas::new(options.key_requests_at_once, options.key_requests_per_second);
+    route::mount(Arc::new(Gate::new(Auth::new(options), quotas, clock, lookup, dispatch)))
 }

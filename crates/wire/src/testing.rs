@@ -12,6 +12,7 @@ use futures::FutureExt;
 use http_body_util::BodyExt;
 use knarr_base::clock::ManualClock;
 use knarr_base::id::{AccountId, KeyId};
+use knarr_base::limit;
 use knarr_base::right::Grant;
 use knarr_service::Principal;
 use knarr_service::keys::Identity;
@@ -20,6 +21,7 @@ use zeroize::Zeroizing;
 
 use crate::auth::Auth;
 use crate::http::limit::Limits;
+use crate::http::quota::Quotas;
 use crate::http::request::Answer;
 use crate::http::serve::{Dispatch, Gate};
 use crate::{Options, route, sign};
@@ -88,7 +90,8 @@ impl Bench {
             dispatch(call, request, stream)
         });
         let find = Box::new(|id| async move { Ok(lookup(&id)) }.boxed());
-        let gate = adjust(Gate::new(Auth::new(Options::default()), Arc::clone(&clock) as _, find, counted));
+        let (auth, quotas) = (Auth::new(Options::default()), Quotas::new(limit::REQUESTS_PER_KEY, 0));
+        let gate = adjust(Gate::new(auth, quotas, Arc::clone(&clock) as _, find, counted));
         Self { clock, calls, router: route::mount(Arc::new(gate)) }
     }
 

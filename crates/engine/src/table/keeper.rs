@@ -201,17 +201,20 @@ impl Table {
 
     /// Under the commit lock no new name can appear in a manifest; what is found here stays garbage for ever. The
     /// directories are listed first: a file that appears later is not looked at, and one that is being written is
-    /// still known as such when the lists of what to keep are made.
-    fn garbage(&self) -> Result<Vec<PathBuf>> {
+    /// still known as such when the lists of what to keep are made. A mask that an attempt left without a manifest has
+    /// the number of the next publication, which may be on its way when the file is removed: it is that one's to remove.
+    pub(super) fn garbage(&self) -> Result<Vec<PathBuf>> {
         let _committing = self.lock_commit()?;
         let layout = &self.layout;
         let list = |dir: PathBuf| -> Result<Vec<(u64, PathBuf)>> {
             let names = self.disk.list(&dir).map_err(|e| Error::io(format!("listing {}", dir.display()), e))?;
             Ok(names.iter().filter_map(|name| Some((number_of(name)?, dir.join(name)))).collect())
         };
-        let files = [list(layout.segment_dir())?, list(layout.mask_dir())?, list(layout.manifest_dir())?];
+        let mut files = [list(layout.segment_dir())?, list(layout.mask_dir())?, list(layout.manifest_dir())?];
+        let current = self.view.load().version.number;
+        files[1].retain(|(number, _)| *number <= current);
         let mut versions: BTreeSet<u64> = self.pins.lock().keys().copied().collect();
-        versions.insert(self.view.load().version.number);
+        versions.insert(current);
         let mut segments = self.unpublished.lock().clone();
         let mut masks = BTreeSet::new();
         for version in &versions {

@@ -26,9 +26,10 @@ fn defaults_need_only_a_directory() {
     assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
     assert_eq!(config.admin_listen, None);
     assert!(config.threads >= 1);
-    assert_eq!(config.memtable_bytes, knarr_base::limit::MEMTABLE_BYTES);
-    assert_eq!(config.patience, Patience::default());
-    assert_eq!(u128::from(config.clock_skew_ms), knarr_base::limit::CLOCK_SKEW.as_millis());
+    assert_eq!(config.memtable_bytes, limit::MEMTABLE_BYTES);
+    assert_eq!((config.confirm_wait, config.task_retention), (limit::CONFIRM_WAIT, limit::TASK_RETENTION));
+    assert_eq!(config.key_requests_at_once, limit::REQUESTS_PER_KEY);
+    assert_eq!(u128::from(config.clock_skew_ms), limit::CLOCK_SKEW.as_millis());
     assert!(config.regions.is_empty() && !config.trust_forwarded_host);
     assert!(refusal(None, &[], &[]).contains("--data"));
 }
@@ -66,10 +67,22 @@ fn lists_and_switches_come_from_variables_too() {
 #[test]
 fn every_wrong_setting_is_named_at_once() {
     let flags = [("listen", "nowhere"), ("admin_listen", "1"), ("log", "a=b=c")];
-    let text = refusal(Some("memtable_mib = 0\nthreads = 5000\nconfirm_days = 0\ntask_days = 36501"), &[], &flags);
-    for name in
-        ["data:", "listen:", "admin_listen:", "log:", "memtable_mib:", "threads:", "confirm_days:", "task_days:"]
-    {
+    let text = refusal(
+        Some("memtable_mib = 0\nthreads = 5000\nconfirm_days = 0\ntask_days = 36501\nkey_requests_at_once = 0"),
+        &[],
+        &flags,
+    );
+    for name in [
+        "data:",
+        "listen:",
+        "admin_listen:",
+        "log:",
+        "memtable_mib:",
+        "threads:",
+        "confirm_days:",
+        "task_days:",
+        "key_requests_at_once:",
+    ] {
         assert!(text.contains(name), "{name} in {text}");
     }
     let same = [("data", "d"), ("listen", "127.0.0.1:9"), ("admin_listen", "127.0.0.1:9")];

@@ -3,8 +3,8 @@
 use knarr_base::limit;
 use serde_json::{Value, json};
 
-use crate::client::{Client, Connection};
-use crate::world::{World, alive, collection, create_collection, missing, row, task_info, upsert};
+use crate::client::{Client, Connection, Keys};
+use crate::world::{self, World, alive, collection, create_collection, missing, row, task_info, upsert};
 
 const INVALID: i64 = 1_000_003;
 
@@ -214,5 +214,32 @@ fn limit_plus_one_of_open_tasks() {
     assert_eq!(task_info(&mut client, first)["task_id"], first);
     client.must("/api/task/drop", &json!({"task_id": first}));
     assert_eq!(make(&mut client, limit::TASKS_OPEN_PER_ACCOUNT).code, 0, "there is room again");
+    world.stop(server);
+}
+
+/// A key past its rate is told to send again; another key is not held up.
+#[test]
+fn limit_plus_one_of_a_keys_requests() {
+    let world = World::new();
+    let server = world.start_with(&[("KNARR_KEY_REQUESTS_PER_SECOND", "3"), ("KNARR_KEY_REQUESTS_AT_ONCE", "2")]);
+    let mut client = server.client();
+    let replies: Vec<_> = (0..200).map(|_| client.post("/api/collection/list", &json!({})).unwrap()).collect();
+    let busy = replies.iter().filter(|reply| (reply.status, reply.code) == (429, 1_000_029)).count();
+    let accepted = replies.iter().filter(|reply| (reply.status, reply.code) == (200, 0)).count();
+    assert_eq!(busy + accepted, replies.len());
+    assert!(accepted >= 3 && busy > 0, "{accepted} accepted, {busy} refused");
+    let made = world::eventually("a turn", || {
+        let reply = client
+            .post(
+                "/knarr/v1/keys/create",
+                &json!({"label": "other",
+            "grants": [{"rights": ["read"], "pattern": "*"}]}),
+            )
+            .unwrap();
+        (reply.code == 0).then(|| serde_json::from_str::<Value>(&reply.text).unwrap()["data"].clone())
+    });
+    let text = |name: &str| made[name].as_str().expect("a new key has both halves").to_owned();
+    let other = Keys { access: text("access_key"), secret: text("secret_key") };
+    assert_eq!(Client::new(server.host(), &other).post("/api/collection/list", &json!({})).unwrap().code, 0);
     world.stop(server);
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::client::{Client, Reply};
-use crate::world::{World, create_collection, create_task, fill, row, wait};
+use crate::world::{World, alive, create_collection, create_task, fill, row, task_info, update_task, wait};
 
 const RIGHTS: [&str; 7] = ["read", "write", "delete", "export", "import", "confirm", "admin"];
 
@@ -220,5 +220,25 @@ fn task_rights() {
         }
         creator.must(path, &body);
     }
+    world.stop(server);
+}
+
+/// Where the settings say so, whoever asked for a delete cannot be the one who confirms it.
+#[test]
+fn another_key_confirms() {
+    let world = World::new();
+    let server = world.start_with(&[("KNARR_CONFIRM_BY_ANOTHER", "true")]);
+    let mut admin = server.client();
+    create_collection(&mut admin, "t");
+    fill(&mut admin, "t", (0..20).map(|id| row(id, id % 2, 1)));
+    let task = create_task(&mut admin, "filter_delete", json!({"collection_name": "t", "filter": {"grp": [1]}}));
+    wait(&mut admin, &task, "confirm");
+    let refused = update_task(&mut admin, &task, "confirmed");
+    assert_eq!((refused.status, refused.code), (403, NO_PERMISSION), "{}", refused.text);
+    assert_eq!(task_info(&mut admin, &task)["task_status"], "confirm");
+    let mut human = World::client_with(&server, &[(&["confirm", "read"], "t")]);
+    assert_eq!(update_task(&mut human, &task, "confirmed").code, 0);
+    wait(&mut admin, &task, "done");
+    assert_eq!(alive(&mut admin, "t", 0..20), (0..20).step_by(2).collect::<Vec<_>>());
     world.stop(server);
 }

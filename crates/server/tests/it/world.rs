@@ -18,6 +18,16 @@ pub(crate) struct World {
     keys: Keys,
 }
 
+/// What a failed test leaves can be looked at.
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.root.disable_cleanup(true);
+            eprintln!("data and log of the failed test: {}", self.root.path().display());
+        }
+    }
+}
+
 impl World {
     pub(crate) fn new() -> Self {
         Self::with_keys("AKLTadministrator", "the secret of the administrator of one test")

@@ -94,7 +94,8 @@ impl Service {
         Ok(infos)
     }
 
-    /// The human's yes. Needs confirm on the collection. Repeated: success without effect.
+    /// The human's yes. Needs confirm on the collection, and another key than the creator's where the policy says so.
+    /// Repeated: success without effect.
     ///
     /// # Errors
     /// `Kind::TaskMissing`, `Kind::Forbidden`, `Kind::Invalid` in any other state.
@@ -104,6 +105,9 @@ impl Service {
         for _ in 0..2 {
             let task = self.visible(by, id).await?;
             by.need(Right::Confirm, &task.collection)?;
+            if self.inner.policy.confirm_by_another && by.key == task.creator {
+                return Err(Error::new(Kind::Forbidden, "another key than its creator's has to confirm this task"));
+            }
             match self.try_confirm(by, task).await {
                 Err(error) if error.kind() == Kind::Busy => last = Some(error),
                 outcome => return outcome,

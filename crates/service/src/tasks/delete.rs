@@ -51,7 +51,7 @@ impl Driver<'_> {
     }
 
     fn confirm_by(&self) -> i64 {
-        let wait = i64::try_from(self.inner.patience.confirm.as_millis()).unwrap_or(i64::MAX);
+        let wait = i64::try_from(self.inner.policy.confirm.as_millis()).unwrap_or(i64::MAX);
         self.inner.clock.now_ms().saturating_add(wait)
     }
 

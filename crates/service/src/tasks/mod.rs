@@ -46,18 +46,20 @@ pub const FAILPOINTS: &[&str] = &[
     "service::task::after_done",
 ];
 
-/// How long tasks wait and are kept.
+/// What the operator decides about tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Patience {
+pub struct Policy {
     /// Time a task waits in `confirm` before it fails.
     pub confirm: Duration,
     /// Time a final task can be asked for.
     pub retention: Duration,
+    /// Whether a task's creator may not confirm it.
+    pub confirm_by_another: bool,
 }
 
-impl Default for Patience {
+impl Default for Policy {
     fn default() -> Self {
-        Self { confirm: limit::CONFIRM_WAIT, retention: limit::TASK_RETENTION }
+        Self { confirm: limit::CONFIRM_WAIT, retention: limit::TASK_RETENTION, confirm_by_another: false }
     }
 }
 

@@ -198,7 +198,7 @@ pub(crate) async fn resume(inner: &Arc<Inner>, tables: &HashSet<TableId>) -> Res
 
 /// Fails tasks nobody confirmed in time, forgets old final ones.
 async fn keep(inner: &Arc<Inner>) {
-    let retention = i64::try_from(inner.patience.retention.as_millis()).unwrap_or(i64::MAX);
+    let retention = i64::try_from(inner.policy.retention.as_millis()).unwrap_or(i64::MAX);
     let before = inner.clock.now_ms().saturating_sub(retention);
     if let Err(error) = inner.catalog.expire_tasks(before, limit::TASKS_FINAL_PER_ACCOUNT).await {
         tracing::error!(%error, "old tasks could not be forgotten");

@@ -3,5 +3,6 @@
 pub(crate) mod body;
 pub(crate) mod limit;
 pub(crate) mod query;
+pub(crate) mod quota;
 pub(crate) mod request;
 pub(crate) mod serve;

@@ -28,6 +28,7 @@ use crate::auth::volc::Head;
 use crate::auth::{Auth, Caller};
 use crate::http::body::{self, Incoming};
 use crate::http::limit::{Budget, Limits};
+use crate::http::quota::Quotas;
 use crate::http::request::{Answer, Signed};
 use crate::metric;
 use crate::route::{Call, Route};
@@ -44,6 +45,7 @@ pub(crate) type Dispatch =
 /// What stands between the network and the handlers.
 pub(crate) struct Gate {
     auth: Auth,
+    quotas: Quotas,
     clock: SharedClock,
     lookup: Lookup,
     dispatch: Dispatch,
@@ -56,9 +58,10 @@ pub(crate) struct Gate {
 const UNKNOWN_ROUTE: &str = "unknown";
 
 impl Gate {
-    pub(crate) fn new(auth: Auth, clock: SharedClock, lookup: Lookup, dispatch: Dispatch) -> Self {
+    pub(crate) fn new(auth: Auth, quotas: Quotas, clock: SharedClock, lookup: Lookup, dispatch: Dispatch) -> Self {
         Self {
             auth,
+            quotas,
             clock,
             lookup,
             dispatch,
@@ -116,6 +119,7 @@ impl Gate {
     ) -> Result<Answer, Failure> {
         let declared = self.check_framing(call, &parts)?;
         let caller = self.authenticate(&parts).await?;
+        let _turn = self.quotas.take(&caller.principal.key, self.clock.monotonic())?;
         if parts.method != Method::GET && parts.method != Method::POST {
             let wrong = Error::new(Kind::Unsupported, "only GET and POST");
             return Err(Failure::new(&error::WRONG_METHOD, wrong));

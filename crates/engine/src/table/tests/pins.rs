@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use knarr_base::clock::ManualClock;
 use knarr_base::id::TaskId;
+use knarr_base::schema::FieldType;
 use knarr_base::value::KeyType;
 
 use super::world::*;
 use crate::disk::OsDisk;
 use crate::error::Error;
-use crate::table::Table;
 use crate::table::keeper::Keeper;
+use crate::table::{Snapshot, Table};
 
 fn files(table: &Table) -> usize {
     let dirs = [table.layout.segment_dir(), table.layout.mask_dir(), table.layout.manifest_dir()];
@@ -107,6 +108,38 @@ fn a_table_opens_with_its_pins() {
     table.collect(&|_| true).expect("collects");
     assert_eq!(table.snapshot_at(version, seq, at_ms).expect("is pinned").rows(), 50);
     keeper.stop();
+}
+
+/// Found by a kill loop: a mask that a dead process had left was listed as garbage, written anew by the next publication,
+/// then removed.
+#[test]
+fn what_an_attempt_left_is_not_removed_under_its_successor() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let world = World::new(dir.path());
+    let table = world.create(schema(KeyType::Int));
+    rewrite(&table, 0);
+    let next = table.layout.mask(table.stats().manifest_version + 1);
+    std::fs::write(&next, b"left by an attempt").expect("writes");
+    let garbage = table.garbage().expect("lists");
+    let snapshot = table.snapshot().expect("snapshots");
+    delete_matching(&table, &snapshot, &n_between(0, 9), 1).expect("deletes");
+    assert!(next.exists() && !garbage.contains(&next));
+    assert_eq!(snapshot_of_now(&table).rows(), 41, "the mask is read back");
+
+    // Once its number is past and nobody named it, it goes.
+    let next = table.layout.mask(table.stats().manifest_version + 1);
+    std::fs::write(&next, b"left by an attempt").expect("writes");
+    table.add_fields(vec![field("later", FieldType::Bool)]).expect("publishes without a mask");
+    table.collect(&|_| true).expect("collects");
+    assert!(!next.exists());
+}
+
+/// Read from its files, not from memory.
+fn snapshot_of_now(table: &Table) -> Snapshot {
+    let snapshot = table.snapshot().expect("snapshots");
+    let (version, seq, at_ms) = (snapshot.version(), snapshot.seq(), snapshot.at_ms());
+    table.add_fields(vec![field("another", FieldType::Bool)]).expect("another version is current");
+    table.snapshot_at(version, seq, at_ms).expect("is pinned")
 }
 
 #[test]
