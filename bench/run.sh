@@ -21,7 +21,7 @@ export BENCH_DIR KNARR_BIN
 cargo build --quiet --release -p knarr -p knarr-bench
 bench() { "$target/release/knarr-bench" "$@"; }
 head -1 /proc/loadavg
-for command in load export delete upsert engine fetch startup size; do
+for command in load export delete upsert engine fetch search startup size; do
     echo
     bench "$@" $command
 done
@@ -36,6 +36,11 @@ if [ "$peers" ]; then
         touch "$venv/complete"
     fi
     bench "$@" generate >/dev/null
+    # Set N is made by the peers' Python; the curve on it stands here, beside theirs.
+    "$venv/bin/python" "$here/peers/natural.py" --dir "$BENCH_DIR"
+    bench "$@" search --sets n-cosine
+    echo
+    PYTHONDONTWRITEBYTECODE=1 "$venv/bin/python" "$here/peers/peer_ann.py" --dir "$BENCH_DIR" "$@"
     echo
     PYTHONDONTWRITEBYTECODE=1 "$venv/bin/python" "$here/peers/run.py" --dir "$BENCH_DIR" "$@"
 fi

@@ -12,6 +12,7 @@ mod load;
 mod measure;
 #[allow(dead_code, reason = "shared with the integration tests, which use the rest")]
 mod process;
+mod search;
 mod size;
 mod startup;
 mod upsert;
@@ -47,6 +48,8 @@ enum Command {
     Engine(upsert::Args),
     /// Fetch by key from 8 clients.
     Fetch(fetch::Args),
+    /// The search structure alone, in this process.
+    Search(search::Args),
     /// Start on the loaded table.
     Startup,
     /// Sizes of the binary and of what it is made from.
@@ -64,6 +67,7 @@ fn main() -> io::Result<()> {
         Command::Upsert(args) => upsert::run(&bench, &args),
         Command::Engine(args) => engine::run(&bench, &args),
         Command::Fetch(args) => fetch::run(&bench, &args),
+        Command::Search(args) => search::run(&bench, &args),
         Command::Startup => startup::run(&bench),
         Command::Size => size::run(&bench),
     }

@@ -10,6 +10,7 @@ pub mod decode;
 pub mod disk;
 pub mod error;
 mod filter;
+pub mod index;
 mod log;
 pub mod objects;
 pub mod rows;

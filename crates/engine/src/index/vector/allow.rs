@@ -1,0 +1,115 @@
+//! Which rows of a segment may be found.
+
+use roaring::RoaringBitmap;
+
+use super::kernel::Kernel;
+
+const WORD: u32 = u32::BITS;
+
+/// One bit per row of a segment. Dense, because a test then is one load whatever the selectivity, and because masks,
+/// filters and expiries are joined a word at a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bits {
+    rows: u32,
+    words: Vec<u32>,
+}
+
+impl Bits {
+    /// No row of `rows`.
+    pub fn none(rows: u32) -> Self {
+        Self { rows, words: vec![0; rows.div_ceil(WORD) as usize] }
+    }
+
+    /// Every row of `rows`.
+    pub fn all(rows: u32) -> Self {
+        let mut bits = Self { rows, words: vec![!0; rows.div_ceil(WORD) as usize] };
+        if let Some(last) = bits.words.last_mut()
+            && rows % WORD != 0
+        {
+            *last = (1 << (rows % WORD)) - 1;
+        }
+        bits
+    }
+
+    /// The rows for which `test` is true.
+    pub fn of(rows: u32, mut test: impl FnMut(u32) -> bool) -> Self {
+        let mut bits = Self::none(rows);
+        for row in 0..rows {
+            bits.words[(row / WORD) as usize] |= u32::from(test(row)) << (row % WORD);
+        }
+        bits
+    }
+
+    /// The rows of a bitmap, for example of a filter. Numbers from `rows` on are ignored.
+    pub fn from_bitmap(rows: u32, bitmap: &RoaringBitmap) -> Self {
+        let mut bits = Self::none(rows);
+        bitmap.range(..rows).for_each(|row| bits.words[(row / WORD) as usize] |= 1 << (row % WORD));
+        bits
+    }
+
+    /// Adds a row below [`Bits::rows`].
+    pub fn insert(&mut self, row: u32) {
+        assert!(row < self.rows);
+        self.words[(row / WORD) as usize] |= 1 << (row % WORD);
+    }
+
+    /// Takes the rows of a bitmap away, for example the dead ones.
+    pub fn remove(&mut self, bitmap: &RoaringBitmap) {
+        bitmap.range(..self.rows).for_each(|row| self.words[(row / WORD) as usize] &= !(1 << (row % WORD)));
+    }
+
+    /// Keeps the rows that both have; both are of one segment.
+    pub fn intersect(&mut self, other: &Bits) {
+        assert_eq!(self.rows, other.rows);
+        self.words.iter_mut().zip(&other.words).for_each(|(a, b)| *a &= b);
+    }
+
+    /// Rows of the segment.
+    pub fn rows(&self) -> u32 {
+        self.rows
+    }
+
+    /// Rows that may be found.
+    pub fn count(&self) -> u32 {
+        Kernel::best().ones(&self.words)
+    }
+
+    /// True if `row` may be found.
+    pub fn contains(&self, row: u32) -> bool {
+        row < self.rows && self.words[(row / WORD) as usize] >> (row % WORD) & 1 == 1
+    }
+
+    /// The rows that may be found, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
+        self.words.iter().enumerate().flat_map(|(at, word)| {
+            let mut left = *word;
+            std::iter::from_fn(move || {
+                let bit = (left != 0).then(|| left.trailing_zeros())?;
+                left &= left - 1;
+                Some(at as u32 * WORD + bit)
+            })
+        })
+    }
+
+    pub(crate) fn words(&self) -> &[u32] {
+        &self.words
+    }
+}
+
+/// The rows a search may answer with.
+#[derive(Debug, Clone, Copy)]
+pub enum Allow<'a> {
+    /// Every row of the segment.
+    All,
+    /// Those of a filter, less dead and expired ones; of exactly this segment.
+    Only(&'a Bits),
+}
+
+impl Allow<'_> {
+    pub(crate) fn contains(&self, row: u32) -> bool {
+        match self {
+            Allow::All => true,
+            Allow::Only(bits) => bits.contains(row),
+        }
+    }
+}

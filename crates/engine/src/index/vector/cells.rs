@@ -1,0 +1,223 @@
+//! The cells that an index cuts space into. They belong to the index: every segment sorts its rows into the same cells,
+//! so a query ranks them once, and compaction can join coded rows without clustering again.
+
+mod file;
+
+use super::code::{Coder, Metric, Quantised};
+use super::kernel::{Kernel, LANES, Width};
+use super::rotate::Rotation;
+use super::Distance;
+
+/// Bytes that start at a multiple of 64, which is what block kernels like.
+pub(crate) struct Aligned {
+    bytes: Vec<u8>,
+    skip: usize,
+    len: usize,
+}
+
+impl Aligned {
+    pub(crate) fn zeroed(len: usize) -> Self {
+        let bytes = vec![0u8; len + 64];
+        let skip = bytes.as_ptr().align_offset(64).min(64);
+        Self { bytes, skip, len }
+    }
+
+    pub(crate) fn get(&self) -> &[u8] {
+        &self.bytes[self.skip..self.skip + self.len]
+    }
+
+    pub(crate) fn get_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.skip..self.skip + self.len]
+    }
+}
+
+/// Centres as blocks, for one metric: a whole set is ranked with one pass over a byte per dimension.
+pub(crate) struct Centres {
+    metric: Metric,
+    count: usize,
+    mean: Vec<f32>,
+    blocks: Aligned,
+}
+
+impl Centres {
+    /// `centroids` are rotated, `dim` floats each, at least one.
+    pub(crate) fn new(metric: Metric, dim: usize, centroids: &[f32]) -> Self {
+        let count = centroids.len() / dim;
+        let mut mean = vec![0f32; dim];
+        for centroid in centroids.chunks_exact(dim) {
+            mean.iter_mut().zip(centroid).for_each(|(m, c)| *m += c / count as f32);
+        }
+        let mut coder = Coder::new(Width::Byte, metric, dim);
+        let block_bytes = coder.block_bytes();
+        let mut blocks = Aligned::zeroed(count.div_ceil(LANES) * block_bytes);
+        for (block, centroids) in blocks.get_mut().chunks_exact_mut(block_bytes).zip(centroids.chunks(LANES * dim)) {
+            coder.clear(block);
+            centroids.chunks_exact(dim).enumerate().for_each(|(lane, c)| coder.put(block, lane, c, &mean));
+        }
+        Self { metric, count, mean, blocks }
+    }
+
+    pub(crate) fn blocks(&self) -> usize {
+        self.count.div_ceil(LANES)
+    }
+
+    /// Keys of all centres, whole blocks; those past the last centre are infinite.
+    pub(crate) fn keys(&self, kernel: &Kernel, query: &[f32], coded: &Quantised, keys: &mut [[f32; LANES]]) {
+        let base = match self.metric {
+            Metric::L2 => kernel.l2(query, &self.mean),
+            Metric::Ip => -kernel.dot(query, &self.mean),
+        };
+        kernel.scan(Width::Byte, self.blocks.get(), &coded.probe(Width::Byte, self.metric, base), keys);
+    }
+}
+
+/// Finds the nearest centre of many vectors, one after another.
+pub(crate) struct Assigner<'a> {
+    kernel: &'static Kernel,
+    centres: &'a Centres,
+    coded: Quantised,
+    keys: Vec<[f32; LANES]>,
+}
+
+impl<'a> Assigner<'a> {
+    /// `centres` are those of [`Metric::L2`].
+    pub(crate) fn new(centres: &'a Centres) -> Self {
+        let coded = Quantised::new(centres.mean.len());
+        Self { kernel: Kernel::best(), centres, coded, keys: vec![[0.0; LANES]; centres.blocks()] }
+    }
+
+    /// The cell of a rotated vector: the centre with the least key, as far as bytes can tell.
+    pub(crate) fn assign(&mut self, vector: &[f32]) -> u32 {
+        self.coded.set(vector);
+        self.centres.keys(self.kernel, vector, &self.coded, &mut self.keys);
+        let (mut best, mut cell) = (f32::INFINITY, 0);
+        for (block, keys) in self.keys.iter().enumerate() {
+            if self.kernel.below(keys, best) != 0 {
+                for (lane, key) in keys.iter().enumerate().filter(|(_, key)| **key < f32::INFINITY) {
+                    if *key < best {
+                        (best, cell) = (*key, block * LANES + lane);
+                    }
+                }
+            }
+        }
+        cell as u32
+    }
+}
+
+/// See the module.
+pub struct Cells {
+    pub(super) generation: u64,
+    pub(super) distance: Distance,
+    pub(super) dim: usize,
+    /// Rotated, `dim` floats each.
+    pub(super) centroids: Vec<f32>,
+    /// Root mean square distance of a cell's rows from its centre, at training.
+    pub(super) radii: Vec<f32>,
+    /// How far towards a query rows of a cell reach, in radii: measured at training.
+    pub(super) reach: f32,
+    pub(super) rotation: Rotation,
+    ranked: Centres,
+}
+
+impl Cells {
+    pub(super) fn assemble(
+        generation: u64,
+        distance: Distance,
+        dim: usize,
+        centroids: Vec<f32>,
+        radii: Vec<f32>,
+        reach: f32,
+    ) -> Self {
+        let ranked = Centres::new(distance.into(), dim, &centroids);
+        let rotation = Rotation::new(dim, generation);
+        Self { generation, distance, dim, centroids, radii, reach, rotation, ranked }
+    }
+
+    /// What was trained at one time; structures name it.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The distance they were trained for.
+    pub fn distance(&self) -> Distance {
+        self.distance
+    }
+
+    /// Dimensions of the vectors.
+    pub fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// Number of cells.
+    pub fn count(&self) -> usize {
+        self.radii.len()
+    }
+
+    pub(crate) fn centroid(&self, cell: usize) -> &[f32] {
+        &self.centroids[cell * self.dim..(cell + 1) * self.dim]
+    }
+
+    /// Brings a stored vector or a query to the space of the centroids: scaled to length 1 for cosine, rotated.
+    pub(crate) fn turn(&self, vector: &[f32], out: &mut Vec<f32>) {
+        turn(self.distance, &self.rotation, vector, out);
+    }
+
+    /// Ranks the cells for a query; used for every segment.
+    ///
+    /// # Panics
+    /// If the vector has another dimension.
+    pub fn ask(&self, vector: &[f32]) -> Query<'_> {
+        let kernel = Kernel::best();
+        let mut rotated = Vec::with_capacity(self.dim);
+        self.turn(vector, &mut rotated);
+        let mut coded = Quantised::new(self.dim);
+        coded.set(&rotated);
+        let mut keys = vec![[0f32; LANES]; self.ranked.blocks()];
+        self.ranked.keys(kernel, &rotated, &coded, &mut keys);
+        let length = kernel.dot(&rotated, &rotated).sqrt();
+        let mut order = keys.into_flattened();
+        order.truncate(self.count());
+        let slope = match Metric::from(self.distance) {
+            Metric::L2 => {
+                let nearest = order.iter().fold(f32::INFINITY, |least, key| least.min(*key)).max(0.0).sqrt();
+                for (key, radius) in order.iter_mut().zip(&self.radii) {
+                    *key += radius * radius - 2.0 * self.reach * radius * key.max(0.0).sqrt();
+                }
+                2.0 * nearest
+            }
+            Metric::Ip => {
+                let reach = self.reach * length;
+                order.iter_mut().zip(&self.radii).for_each(|(key, radius)| *key -= reach * radius);
+                length
+            }
+        };
+        let radius = self.radii.iter().sum::<f32>() / self.radii.len() as f32;
+        Query { cells: self, vector: vector.to_vec(), rotated, length, coded, order, slope: slope * radius }
+    }
+}
+
+pub(super) fn turn(distance: Distance, rotation: &Rotation, vector: &[f32], out: &mut Vec<f32>) {
+    out.clear();
+    out.extend_from_slice(vector);
+    if distance == Distance::Cosine {
+        let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
+        if length > 0.0 {
+            out.iter_mut().for_each(|x| *x /= length);
+        }
+    }
+    rotation.apply(out);
+}
+
+/// A query, and the order in which it looks at cells.
+pub struct Query<'a> {
+    pub(super) cells: &'a Cells,
+    pub(super) vector: Vec<f32>,
+    pub(super) rotated: Vec<f32>,
+    /// Of the rotated query.
+    pub(super) length: f32,
+    pub(super) coded: Quantised,
+    /// Per cell: the least key that its rows may well have.
+    pub(super) order: Vec<f32>,
+    /// What one more unit of reach is worth in keys.
+    pub(super) slope: f32,
+}

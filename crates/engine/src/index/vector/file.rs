@@ -1,0 +1,326 @@
+//! The file of a structure: header, row numbers, coded blocks, table of cells. FORMAT.md, section "Search structure".
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+
+use super::kernel::{GROUP, LANES, Width};
+use super::{Cells, Distance};
+use crate::disk::{Disk, DiskFile};
+use crate::error::{Error, Result};
+
+const MAGIC: [u8; 8] = *b"KNARRVEC";
+const FORMAT: u32 = 1;
+/// Bytes of the header, and of the row numbers of a block.
+const LINE: usize = 64;
+const CELL_ENTRY_BYTES: usize = 12;
+
+/// The facts of a structure that its header names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Header {
+    pub(super) segment: u64,
+    pub(super) generation: u64,
+    pub(super) rows: u32,
+    pub(super) dim: u32,
+    pub(super) distance: Distance,
+    pub(super) cells: u32,
+    pub(super) blocks: u32,
+}
+
+impl Header {
+    fn block_bytes(&self) -> usize {
+        Width::Nibble.block_bytes((self.dim as usize).next_multiple_of(GROUP))
+    }
+
+    fn table_at(&self) -> usize {
+        LINE + self.blocks as usize * (LINE + self.block_bytes())
+    }
+
+    fn file_bytes(&self) -> usize {
+        self.table_at() + self.cells as usize * CELL_ENTRY_BYTES + 4
+    }
+
+    fn encode(&self) -> [u8; LINE] {
+        let mut out = [0; LINE];
+        out[..8].copy_from_slice(&MAGIC);
+        out[8..12].copy_from_slice(&FORMAT.to_le_bytes());
+        out[16..24].copy_from_slice(&self.segment.to_le_bytes());
+        out[24..32].copy_from_slice(&self.generation.to_le_bytes());
+        for (at, word) in [self.rows, self.dim, self.distance.code(), self.cells, self.blocks].into_iter().enumerate() {
+            out[32 + at * 4..36 + at * 4].copy_from_slice(&word.to_le_bytes());
+        }
+        let crc = header_crc(&out);
+        out[12..16].copy_from_slice(&crc.to_le_bytes());
+        out
+    }
+
+    fn decode(what: &str, bytes: &[u8]) -> Result<Self> {
+        let bytes = bytes.get(..LINE).ok_or_else(|| Error::corrupt(what, "shorter than its header"))?;
+        if bytes[..8] != MAGIC {
+            return Err(Error::corrupt(what, "not such a file"));
+        }
+        if word(bytes, 12) != header_crc(bytes) {
+            return Err(Error::corrupt(what, "checksum of the header"));
+        }
+        if word(bytes, 8) != FORMAT {
+            return Err(Error::NewerFormat { what: what.to_owned(), found: word(bytes, 8), known: FORMAT });
+        }
+        let distance = Distance::from_code(word(bytes, 40)).ok_or_else(|| Error::corrupt(what, "distance"))?;
+        let long = |at| u64::from(word(bytes, at)) | u64::from(word(bytes, at + 4)) << 32;
+        Ok(Self {
+            segment: long(16),
+            generation: long(24),
+            rows: word(bytes, 32),
+            dim: word(bytes, 36),
+            distance,
+            cells: word(bytes, 44),
+            blocks: word(bytes, 48),
+        })
+    }
+}
+
+fn header_crc(header: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&header[..12]), &header[16..LINE])
+}
+
+fn word(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+/// Writes a structure front to back. The row numbers of all cells are known before the first block is coded.
+pub(super) struct Writer {
+    file: Box<dyn DiskFile>,
+    what: String,
+    header: Header,
+    /// Rows and checksum so far of every cell.
+    cells: Vec<(u32, u32)>,
+    blocks: usize,
+}
+
+impl Writer {
+    /// Writes the header and the row numbers: `members` are the rows of every cell, ascending.
+    pub(super) fn create(
+        disk: &dyn Disk,
+        path: &Path,
+        cells: &Cells,
+        segment: u64,
+        rows: u32,
+        members: &Members,
+    ) -> Result<Self> {
+        let what = format!("writing {}", path.display());
+        let header = Header {
+            segment,
+            generation: cells.generation(),
+            rows,
+            dim: u32::try_from(cells.dim()).expect("limit::VECTOR_DIM_MAX"),
+            distance: cells.distance(),
+            cells: u32::try_from(cells.count()).expect("limit::INDEX_CELLS"),
+            blocks: u32::try_from(members.blocks()).expect("no more blocks than rows and cells"),
+        };
+        let file = disk.create_new(path).map_err(|e| Error::io(&what, e))?;
+        let mut writer = Self { file, what, header, cells: Vec::with_capacity(cells.count()), blocks: 0 };
+        writer.put(&header.encode())?;
+        for cell in 0..cells.count() {
+            let rows = members.of(cell);
+            let mut lines = Vec::with_capacity(rows.len().div_ceil(LANES) * LINE);
+            for block in rows.chunks(LANES) {
+                // Lanes without a row repeat the last one; their keys are infinite.
+                let last = block[block.len() - 1];
+                (0..LANES).for_each(|lane| lines.extend(block.get(lane).unwrap_or(&last).to_le_bytes()));
+            }
+            writer.cells.push((u32::try_from(rows.len()).expect("rows have 32 bits"), crc32c::crc32c(&lines)));
+            writer.put(&lines)?;
+        }
+        Ok(writer)
+    }
+
+    /// Adds the coded blocks of the next cells.
+    pub(super) fn blocks(&mut self, cells: std::ops::Range<usize>, coded: &[u8]) -> Result<()> {
+        let mut rest = coded;
+        for (rows, crc) in &mut self.cells[cells] {
+            let blocks = (*rows as usize).div_ceil(LANES);
+            let (mine, others) = rest.split_at(blocks * self.header.block_bytes());
+            *crc = crc32c::crc32c_append(*crc, mine);
+            self.blocks += blocks;
+            rest = others;
+        }
+        debug_assert!(rest.is_empty());
+        self.put(coded)
+    }
+
+    /// Writes the table and syncs; the name is durable once the caller synced the directory.
+    pub(super) fn finish(mut self) -> Result<()> {
+        assert_eq!(self.blocks, self.header.blocks as usize, "every cell was written");
+        let (mut table, mut first) = (Vec::new(), 0u32);
+        for (rows, crc) in &self.cells {
+            [first, *rows, *crc].iter().for_each(|word| table.extend(word.to_le_bytes()));
+            first += rows.div_ceil(LANES as u32);
+        }
+        table.extend(crc32c::crc32c(&table).to_le_bytes());
+        self.put(&table)?;
+        fail::fail_point!("index::vector::before_sync");
+        self.file.sync().map_err(|e| Error::io(&self.what, e))
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<()> {
+        self.file.write_all(bytes).map_err(|e| Error::io(&self.what, e))
+    }
+}
+
+/// The rows of every cell.
+pub(super) struct Members {
+    /// Where each cell begins in `rows`, then where the last one ends.
+    starts: Vec<usize>,
+    rows: Vec<u32>,
+}
+
+impl Members {
+    /// From the cell of every row; rows of a cell stay in their order. `None` leaves a row out.
+    pub(super) fn sort(cells: usize, owners: &[u32]) -> Self {
+        let mut starts = vec![0usize; cells + 1];
+        owners.iter().for_each(|owner| starts[*owner as usize + 1] += 1);
+        (0..cells).for_each(|cell| starts[cell + 1] += starts[cell]);
+        let (mut next, mut rows) = (starts.clone(), vec![0u32; owners.len()]);
+        for (row, owner) in owners.iter().enumerate() {
+            let at = &mut next[*owner as usize];
+            rows[*at] = u32::try_from(row).expect("rows have 32 bits");
+            *at += 1;
+        }
+        Self { starts, rows }
+    }
+
+    pub(super) fn of(&self, cell: usize) -> &[u32] {
+        &self.rows[self.starts[cell]..self.starts[cell + 1]]
+    }
+
+    pub(super) fn cells(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    pub(super) fn blocks(&self) -> usize {
+        (0..self.cells()).map(|cell| self.of(cell).len().div_ceil(LANES)).sum()
+    }
+}
+
+/// The mapped structure of one segment. Opening checks header and table; a cell is checked when it is first read.
+pub struct Structure {
+    what: String,
+    map: Bytes,
+    header: Header,
+    verified: Vec<AtomicBool>,
+}
+
+/// The coded rows of one cell.
+pub(super) struct CellView<'a> {
+    /// Rows without the padding of the last block.
+    pub(super) rows: usize,
+    lines: &'a [u8],
+    pub(super) blocks: &'a [u8],
+}
+
+impl CellView<'_> {
+    /// The row numbers of a block; lanes from [`CellView::rows`] on repeat the last row.
+    pub(super) fn numbers(&self, block: usize) -> [u32; LANES] {
+        let line = &self.lines[block * LINE..(block + 1) * LINE];
+        std::array::from_fn(|lane| word(line, lane * 4))
+    }
+}
+
+impl Structure {
+    /// Maps a file that [`build`](super::build) or [`merge`](super::merge) wrote.
+    ///
+    /// # Errors
+    /// `Io`; `Corrupt` or `NewerFormat` if header or table are not as written.
+    pub fn open(disk: &dyn Disk, path: &Path) -> Result<Self> {
+        let what = format!("search structure {}", path.file_name().unwrap_or_default().display());
+        let map = disk.map(path).map_err(|e| Error::io(format!("mapping {}", path.display()), e))?;
+        let header = Header::decode(&what, &map)?;
+        if map.len() != header.file_bytes() {
+            return Err(Error::corrupt(what, "file length"));
+        }
+        let table = &map[header.table_at()..];
+        let (entries, crc) = table.split_at(table.len() - 4);
+        if word(crc, 0) != crc32c::crc32c(entries) {
+            return Err(Error::corrupt(what, "checksum of the table"));
+        }
+        let (mut blocks, mut rows) = (0u64, 0u64);
+        for entry in entries.chunks_exact(CELL_ENTRY_BYTES) {
+            if u64::from(word(entry, 0)) != blocks {
+                return Err(Error::corrupt(what, "order of the cells"));
+            }
+            rows += u64::from(word(entry, 4));
+            blocks += u64::from(word(entry, 4).div_ceil(LANES as u32));
+        }
+        if (blocks, rows) != (u64::from(header.blocks), u64::from(header.rows)) {
+            return Err(Error::corrupt(what, "number of rows"));
+        }
+        let verified = (0..header.cells).map(|_| AtomicBool::new(false)).collect();
+        Ok(Self { what, map, header, verified })
+    }
+
+    /// The segment it was built for.
+    pub fn segment(&self) -> u64 {
+        self.header.segment
+    }
+
+    /// The cells it was built with; a search with others is refused.
+    pub fn generation(&self) -> u64 {
+        self.header.generation
+    }
+
+    /// Rows of the segment.
+    pub fn rows(&self) -> u32 {
+        self.header.rows
+    }
+
+    /// Bytes of the file.
+    pub fn bytes(&self) -> u64 {
+        self.map.len() as u64
+    }
+
+    /// Checks every cell, as a scrub does; otherwise each is checked at its first use.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub fn verify(&self) -> Result<()> {
+        (0..self.header.cells as usize).try_for_each(|cell| self.cell(cell).map(|_| ()))
+    }
+
+    /// An error if it was built with other cells.
+    pub(super) fn check_cells(&self, cells: &Cells) -> Result<()> {
+        let h = &self.header;
+        let same = (h.generation, h.dim as usize, h.distance, h.cells as usize)
+            == (cells.generation(), cells.dim(), cells.distance(), cells.count());
+        if same { Ok(()) } else { Err(Error::corrupt(&self.what, "it belongs to other cells")) }
+    }
+
+    /// The coded blocks of a cell, not verified.
+    pub(super) fn blocks_of(&self, cell: usize) -> &[u8] {
+        let h = &self.header;
+        let entry = &self.map[h.table_at() + cell * CELL_ENTRY_BYTES..][..CELL_ENTRY_BYTES];
+        let at = LINE + h.blocks as usize * LINE + word(entry, 0) as usize * h.block_bytes();
+        &self.map[at..][..(word(entry, 4) as usize).div_ceil(LANES) * h.block_bytes()]
+    }
+
+    pub(super) fn cell(&self, cell: usize) -> Result<CellView<'_>> {
+        let h = &self.header;
+        let entry = &self.map[h.table_at() + cell * CELL_ENTRY_BYTES..][..CELL_ENTRY_BYTES];
+        let (first, rows) = (word(entry, 0) as usize, word(entry, 4) as usize);
+        let count = rows.div_ceil(LANES);
+        let lines = &self.map[LINE + first * LINE..][..count * LINE];
+        let blocks = self.blocks_of(cell);
+        let view = CellView { rows, lines, blocks };
+        if !self.verified[cell].load(Ordering::Relaxed) {
+            if crc32c::crc32c_append(crc32c::crc32c(lines), blocks) != word(entry, 8) {
+                return Err(Error::corrupt(&self.what, format!("checksum of cell {cell}")));
+            }
+            if (0..count).any(|block| view.numbers(block).iter().any(|row| *row >= h.rows)) {
+                return Err(Error::corrupt(&self.what, format!("row numbers of cell {cell}")));
+            }
+            self.verified[cell].store(true, Ordering::Relaxed);
+        }
+        Ok(view)
+    }
+}

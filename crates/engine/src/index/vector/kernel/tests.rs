@@ -1,0 +1,116 @@
+//! Every level against plain Rust. Also run under valgrind, which reports no AVX-512: there the lower levels are tested.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn levels() -> Vec<&'static Kernel> {
+    [Level::Scalar, Level::Avx2, Level::Avx512].into_iter().filter_map(Kernel::at).collect()
+}
+
+fn floats(len: std::ops::Range<usize>) -> impl Strategy<Value = Vec<(f32, f32)>> {
+    prop::collection::vec((-100f32..100.0, -100f32..100.0), len)
+}
+
+/// Blocks with any codes that their width allows, and a query of `groups * GROUP` bytes.
+fn blocks(width: Width) -> impl Strategy<Value = (Vec<u8>, Vec<i8>)> {
+    (1usize..20, 1usize..4).prop_flat_map(move |(groups, count)| {
+        let top = if width == Width::Nibble { 255u8 } else { 127 };
+        let codes = prop::collection::vec(0..=top, count * width.code_bytes(groups * GROUP));
+        let heads = prop::collection::vec((-10f32..10.0, -10f32..10.0), count * LANES);
+        let query = prop::collection::vec(-127i8..=127, groups * GROUP);
+        (codes, heads, query).prop_map(move |(codes, heads, query)| {
+            let mut out = Vec::new();
+            for (codes, heads) in codes.chunks(width.code_bytes(query.len())).zip(heads.chunks(LANES)) {
+                heads.iter().for_each(|(scale, _)| out.extend(scale.to_le_bytes()));
+                heads.iter().for_each(|(_, term)| out.extend(term.to_le_bytes()));
+                out.extend(codes);
+            }
+            (out, query)
+        })
+    })
+}
+
+fn check_scan(width: Width, blocks: &[u8], query: &[i8]) {
+    let probe = Probe { query, offset: 12.5, factor: -0.25, base: 3.0 };
+    let mut expected = vec![[0f32; LANES]; blocks.len() / width.block_bytes(query.len())];
+    SCALAR.scan(width, blocks, &probe, &mut expected);
+    for kernel in levels() {
+        let mut keys = vec![[0f32; LANES]; expected.len()];
+        kernel.scan(width, blocks, &probe, &mut keys);
+        let bits = |keys: &[[f32; LANES]]| keys.as_flattened().iter().map(|key| key.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(&keys), bits(&expected), "{:?} {width:?}", kernel.level());
+    }
+}
+
+proptest! {
+    #[test]
+    fn products_and_distances_agree(pairs in floats(0..300)) {
+        let (a, b): (Vec<f32>, Vec<f32>) = pairs.into_iter().unzip();
+        let dot: f64 = a.iter().zip(&b).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum();
+        let l2: f64 = a.iter().zip(&b).map(|(x, y)| (f64::from(*x) - f64::from(*y)).powi(2)).sum();
+        // The bound of any order of additions: one rounding per element, of the sum of absolute terms.
+        let size: f64 = a.iter().zip(&b).map(|(x, y)| f64::from(x * y).abs()).sum();
+        for kernel in levels() {
+            let error = (f64::from(kernel.dot(&a, &b)) - dot).abs();
+            prop_assert!(error <= size * 1e-5 + 1e-6, "{:?} {error}", kernel.level());
+            let error = (f64::from(kernel.l2(&a, &b)) - l2).abs();
+            prop_assert!(error <= l2 * 1e-5 + 1e-6, "{:?} {error}", kernel.level());
+        }
+    }
+
+    #[test]
+    fn scans_of_nibbles_agree((blocks, query) in blocks(Width::Nibble)) {
+        check_scan(Width::Nibble, &blocks, &query);
+    }
+
+    #[test]
+    fn scans_of_bytes_agree((blocks, query) in blocks(Width::Byte)) {
+        check_scan(Width::Byte, &blocks, &query);
+    }
+
+    #[test]
+    fn tests_of_rows_agree(words in prop::collection::vec(any::<u32>(), 0..40), rows: [u32; LANES], near: bool) {
+        let rows = if near { rows.map(|row| row % 1400) } else { rows };
+        let expected = scalar::allowed(&rows, &words);
+        levels().iter().for_each(|kernel| assert_eq!(kernel.allowed(&rows, &words), expected, "{:?}", kernel.level()));
+    }
+
+    #[test]
+    fn limits_agree(keys: [f32; LANES], limit: f32) {
+        let expected = scalar::below(&keys, limit);
+        levels().iter().for_each(|kernel| assert_eq!(kernel.below(&keys, limit), expected, "{:?}", kernel.level()));
+    }
+
+    #[test]
+    fn ones_agree(words in prop::collection::vec(any::<u32>(), 0..100)) {
+        let expected = words.iter().map(|word| word.count_ones()).sum::<u32>();
+        levels().iter().for_each(|kernel| assert_eq!(kernel.ones(&words), expected, "{:?}", kernel.level()));
+    }
+}
+
+/// The greatest sums of the largest dimension stay within their integers at every level.
+#[test]
+fn extremes_do_not_saturate() {
+    for (width, code) in [(Width::Nibble, 255), (Width::Byte, 127)] {
+        for sign in [-127, 127] {
+            let query = vec![sign; 4096];
+            let mut block = vec![code; width.block_bytes(query.len())];
+            (0..LANES).for_each(|lane| block[lane * 4..lane * 4 + 4].copy_from_slice(&1f32.to_le_bytes()));
+            (LANES..2 * LANES).for_each(|lane| block[lane * 4..lane * 4 + 4].fill(0));
+            let probe = Probe { query: &query, offset: 0.0, factor: 1.0, base: 0.0 };
+            let most = if width == Width::Nibble { 15 } else { 127 };
+            for kernel in levels() {
+                let mut keys = [[0f32; LANES]];
+                kernel.scan(width, &block, &probe, &mut keys);
+                let expected = (i32::from(sign) * most * 4096) as f32;
+                assert_eq!(keys, [[expected; LANES]], "{:?} {width:?}", kernel.level());
+            }
+        }
+    }
+}
+
+#[test]
+fn the_best_level_is_the_highest_of_this_processor() {
+    assert_eq!(levels().iter().map(|kernel| kernel.level()).max(), Some(Kernel::best().level()));
+}

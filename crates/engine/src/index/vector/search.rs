@@ -1,0 +1,354 @@
+//! Searching one segment: cells in the query's order, codes first, exact scores last.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use super::code::{Metric, NIBBLE_ERROR};
+use super::file::{CellView, Structure};
+use super::kernel::{Kernel, LANES, SCAN_BLOCKS, Width, prefetch, prefetch_bytes};
+use super::plan::{Effort, Path, Plan};
+use super::{Allow, Batches, Distance, Query};
+use crate::error::Result;
+
+/// Cells looked at before the rest of the order is sorted out: they bound what can still be near.
+const FIRST_CELLS: usize = 3;
+/// Standard deviations of the coding error that a candidate may be behind and still be scored.
+const MARGIN: f32 = 2.5;
+/// Candidates kept at most, beyond a few for each row wanted: many equal rows would otherwise all be scored.
+const CANDIDATES: usize = 2048;
+/// Vectors asked for ahead of the one that is scored.
+const AHEAD: usize = 8;
+/// Bytes of the next cell that are asked for while one is read; the processor guesses the rest by itself.
+const CELL_AHEAD_BYTES: usize = 2048;
+
+/// A row found.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Hit {
+    /// Number in its segment.
+    pub row: u32,
+    /// Inner product, squared distance or cosine, computed from the stored vector.
+    pub score: f32,
+}
+
+/// What a search looked at.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Looked {
+    /// Cells whose codes were read.
+    pub cells: u32,
+    /// Rows in them.
+    pub rows: u32,
+    /// Rows whose vector was read.
+    pub scored: u32,
+}
+
+/// An ordered pair of key and row in 64 bits: less is nearer, equal keys go by row.
+fn packed(key: f32, row: u32) -> u64 {
+    let bits = key.to_bits();
+    // Floats order like integers once negative ones are turned over; this is what `f32::total_cmp` does.
+    let ordered = bits ^ (((bits.cast_signed() >> 31).cast_unsigned()) | 0x8000_0000);
+    u64::from(ordered) << 32 | u64::from(row)
+}
+
+fn key_of(packed: u64) -> f32 {
+    let ordered = (packed >> 32) as u32;
+    f32::from_bits(if ordered >> 31 == 1 { ordered & 0x7fff_ffff } else { !ordered })
+}
+
+/// The best `k` seen so far.
+struct Best {
+    k: usize,
+    heap: BinaryHeap<u64>,
+}
+
+impl Best {
+    fn new(k: usize) -> Self {
+        Self { k, heap: BinaryHeap::with_capacity(k + 1) }
+    }
+
+    fn offer(&mut self, key: f32, row: u32) {
+        let item = packed(key, row);
+        if self.heap.len() < self.k {
+            self.heap.push(item);
+        } else if let Some(mut worst) = self.heap.peek_mut()
+            && item < *worst
+        {
+            *worst = item;
+        }
+    }
+
+    /// The key that a row must be below to change anything; infinite as long as `k` are not there.
+    fn limit(&self) -> f32 {
+        if self.heap.len() < self.k { f32::INFINITY } else { self.heap.peek().map_or(f32::INFINITY, |w| key_of(*w)) }
+    }
+
+    fn hits(self, distance: Distance) -> Vec<Hit> {
+        let sorted = self.heap.into_sorted_vec();
+        sorted.into_iter().map(|item| Hit { row: item as u32, score: distance.flip(key_of(item)) }).collect()
+    }
+}
+
+/// Exact keys of rows.
+struct Scorer<'a> {
+    kernel: &'static Kernel,
+    distance: Distance,
+    query: &'a [f32],
+    /// One over the query's length; 0 for cosine of nothing.
+    inverse: f32,
+}
+
+impl<'a> Scorer<'a> {
+    fn new(distance: Distance, query: &'a [f32]) -> Self {
+        let kernel = Kernel::best();
+        let length = kernel.dot(query, query).sqrt();
+        Self { kernel, distance, query, inverse: if length > 0.0 { 1.0 / length } else { 0.0 } }
+    }
+
+    fn key(&self, vector: &[f32]) -> f32 {
+        match self.distance {
+            Distance::L2 => self.kernel.l2(self.query, vector),
+            Distance::Ip => -self.kernel.dot(self.query, vector),
+            Distance::Cosine => {
+                let length = self.kernel.dot(vector, vector).sqrt();
+                let inverse = if length > 0.0 { self.inverse / length } else { 0.0 };
+                -self.kernel.dot(self.query, vector) * inverse
+            }
+        }
+    }
+}
+
+/// The best `k` of the rows that may be found, by scoring every one of them; nearest first, equal scores by row.
+pub fn exact(distance: Distance, query: &[f32], vectors: &Batches<'_>, allow: Allow<'_>, k: usize) -> Vec<Hit> {
+    let (scorer, mut best) = (Scorer::new(distance, query), Best::new(k));
+    match allow {
+        Allow::All => (0..vectors.rows()).for_each(|row| best.offer(scorer.key(vectors.get(row)), row)),
+        Allow::Only(bits) => {
+            let mut ahead = bits.iter();
+            ahead.by_ref().take(AHEAD).for_each(|row| prefetch(vectors.get(row)));
+            for row in bits.iter() {
+                ahead.next().into_iter().for_each(|row| prefetch(vectors.get(row)));
+                best.offer(scorer.key(vectors.get(row)), row);
+            }
+        }
+    }
+    best.hits(distance)
+}
+
+impl Structure {
+    /// The best `k` of the rows that may be found, nearest first, equal scores by row; and what was looked at.
+    /// `vectors` and `allow` are of the structure's segment.
+    ///
+    /// # Errors
+    /// `Corrupt` if a cell that is needed is damaged, or the query was ranked with other cells.
+    ///
+    /// # Panics
+    /// If `vectors` or `allow` have another number of rows.
+    pub fn search(
+        &self,
+        query: &Query<'_>,
+        vectors: &Batches<'_>,
+        allow: Allow<'_>,
+        plan: Plan,
+        k: usize,
+        effort: Effort,
+    ) -> Result<(Vec<Hit>, Looked)> {
+        self.check_cells(query.cells)?;
+        assert_eq!((vectors.rows(), vectors.dim()), (self.rows(), query.cells.dim()));
+        if let Allow::Only(bits) = allow {
+            assert_eq!(bits.rows(), self.rows());
+        }
+        if k == 0 {
+            return Ok((Vec::new(), Looked::default()));
+        }
+        let distance = query.cells.distance();
+        match plan.path {
+            Path::Survivors => {
+                let hits = exact(distance, &query.vector, vectors, allow, k);
+                let scored = if let Allow::Only(bits) = allow { bits.count() } else { self.rows() };
+                Ok((hits, Looked { scored, ..Looked::default() }))
+            }
+            Path::Cells { test_first } => {
+                let mut walk = Walk::new(self, query, allow, test_first, k);
+                walk.run(effort)?;
+                Ok(walk.score(vectors))
+            }
+        }
+    }
+}
+
+/// A search under way.
+struct Walk<'a> {
+    structure: &'a Structure,
+    query: &'a Query<'a>,
+    allow: Allow<'a>,
+    test_first: bool,
+    kernel: &'static Kernel,
+    metric: Metric,
+    /// By coded keys.
+    best: Best,
+    k: usize,
+    candidates: Vec<(f32, u32)>,
+    /// The widest margin of the cells seen.
+    margin: f32,
+    keys: Vec<[f32; LANES]>,
+    looked: Looked,
+}
+
+impl<'a> Walk<'a> {
+    fn new(structure: &'a Structure, query: &'a Query<'a>, allow: Allow<'a>, test_first: bool, k: usize) -> Self {
+        Self {
+            structure,
+            query,
+            allow,
+            test_first,
+            kernel: Kernel::best(),
+            metric: query.cells.distance().into(),
+            best: Best::new(k),
+            k,
+            candidates: Vec::with_capacity(256),
+            margin: 0.0,
+            keys: vec![[0.0; LANES]; SCAN_BLOCKS],
+            looked: Looked::default(),
+        }
+    }
+
+    /// Reads cells in the order of the least key their rows may well have, until that is no better than the `k`-th
+    /// found. More effort only moves the end, so what it reads begins with what less effort reads.
+    fn run(&mut self, effort: Effort) -> Result<()> {
+        let slack = (effort.times_reach() - 1.0) * self.query.cells.reach * self.query.slope;
+        let mut order = self.query.order.clone();
+        for _ in 0..FIRST_CELLS.min(order.len()) {
+            let least = order.iter().fold(f32::INFINITY, |least, key| if *key < least { *key } else { least });
+            let Some(cell) = order.iter().position(|key| *key == least) else { break };
+            self.cell(cell)?;
+            order[cell] = f32::NAN;
+        }
+        let limit = self.best.limit() + slack;
+        // Comparisons with NaN are false: cells that were read are left out, cells of no known order are kept.
+        let left = order.iter().enumerate().filter(|(_, key)| **key < limit || limit == f32::INFINITY && !key.is_nan());
+        let left: Vec<Reverse<u64>> = left.map(|(cell, key)| Reverse(packed(*key, cell as u32))).collect();
+        let mut left = BinaryHeap::from(left);
+        while let Some(Reverse(next)) = left.pop() {
+            if key_of(next) >= self.best.limit() + slack {
+                break;
+            }
+            if let Some(Reverse(after)) = left.peek() {
+                self.structure.ahead(*after as u32 as usize, CELL_AHEAD_BYTES);
+            }
+            self.cell(next as u32 as usize)?;
+        }
+        Ok(())
+    }
+
+    /// Reads one cell.
+    fn cell(&mut self, cell: usize) -> Result<()> {
+        let (structure, query) = (self.structure, self.query);
+        let view = structure.cell(cell)?;
+        self.looked.cells += 1;
+        self.looked.rows += view.rows as u32;
+        if view.rows == 0 {
+            return Ok(());
+        }
+        let (centre, radius) = (query.cells.centroid(cell), query.cells.radii[cell]);
+        let (base, across) = match self.metric {
+            Metric::L2 => {
+                let away = self.kernel.l2(&query.rotated, centre);
+                (away, 2.0 * away.sqrt())
+            }
+            Metric::Ip => (-self.kernel.dot(&query.rotated, centre), query.length),
+        };
+        let margin = MARGIN * NIBBLE_ERROR * radius * across / (query.cells.dim() as f32).sqrt();
+        self.margin = self.margin.max(margin);
+        let probe = query.coded.probe(Width::Nibble, self.metric, base);
+        let block_bytes = Width::Nibble.block_bytes(probe.query.len());
+        let mut keys = std::mem::take(&mut self.keys);
+        match self.allow {
+            Allow::Only(bits) if self.test_first => {
+                for (at, block) in view.blocks.chunks_exact(block_bytes).enumerate() {
+                    let numbers = view.numbers(at);
+                    let allowed = self.kernel.allowed(&numbers, bits.words());
+                    if allowed != 0 {
+                        self.kernel.scan(Width::Nibble, block, &probe, &mut keys[..1]);
+                        let near = self.kernel.below(&keys[0], self.best.limit() + margin) & allowed;
+                        self.take(near, &keys[0], &numbers, margin);
+                    }
+                }
+            }
+            _ => {
+                for (chunk, blocks) in view.blocks.chunks(block_bytes * SCAN_BLOCKS).enumerate() {
+                    let keys = &mut keys[..blocks.len() / block_bytes];
+                    self.kernel.scan(Width::Nibble, blocks, &probe, keys);
+                    self.sift(&view, chunk * SCAN_BLOCKS, keys, margin);
+                }
+            }
+        }
+        self.keys = keys;
+        Ok(())
+    }
+
+    /// Takes what is near and may be found out of scanned blocks, of which `first` is the first.
+    fn sift(&mut self, view: &CellView<'_>, first: usize, keys: &[[f32; LANES]], margin: f32) {
+        for (at, keys) in keys.iter().enumerate() {
+            let mut near = self.kernel.below(keys, self.best.limit() + margin);
+            if near != 0 {
+                let numbers = view.numbers(first + at);
+                if let Allow::Only(bits) = self.allow {
+                    near &= self.kernel.allowed(&numbers, bits.words());
+                }
+                self.take(near, keys, &numbers, margin);
+            }
+        }
+    }
+
+    fn take(&mut self, mut lanes: u16, keys: &[f32; LANES], numbers: &[u32; LANES], margin: f32) {
+        while lanes != 0 {
+            let lane = lanes.trailing_zeros() as usize;
+            lanes &= lanes - 1;
+            // The limit may have moved since the lanes were chosen.
+            if keys[lane] < self.best.limit() + margin {
+                self.best.offer(keys[lane], numbers[lane]);
+                self.candidates.push((keys[lane], numbers[lane]));
+            }
+        }
+        if self.candidates.len() >= 2 * (CANDIDATES + 4 * self.k) {
+            self.thin();
+        }
+    }
+
+    /// Drops candidates that cannot matter any more, and past the bound the farthest.
+    fn thin(&mut self) {
+        let (limit, most) = (self.best.limit() + self.margin, CANDIDATES + 4 * self.k);
+        self.candidates.retain(|(key, _)| *key < limit);
+        if self.candidates.len() > most {
+            self.candidates.select_nth_unstable_by_key(most, |(key, row)| packed(*key, *row));
+            self.candidates.truncate(most);
+        }
+    }
+
+    /// Scores the candidates, nearest by code first, until no other can be among the best.
+    fn score(mut self, vectors: &Batches<'_>) -> (Vec<Hit>, Looked) {
+        self.thin();
+        let distance = self.query.cells.distance();
+        let (scorer, mut best) = (Scorer::new(distance, &self.query.vector), Best::new(self.k));
+        self.candidates.sort_unstable_by_key(|(key, row)| packed(*key, *row));
+        let rows = &self.candidates;
+        rows.iter().take(AHEAD).for_each(|(_, row)| prefetch(vectors.get(*row)));
+        for (at, (key, row)) in rows.iter().enumerate() {
+            if *key >= best.limit() + self.margin {
+                break;
+            }
+            rows.get(at + AHEAD).into_iter().for_each(|(_, row)| prefetch(vectors.get(*row)));
+            best.offer(scorer.key(vectors.get(*row)), *row);
+            self.looked.scored += 1;
+        }
+        debug_assert!(best.heap.iter().all(|item| self.allow.contains(*item as u32)));
+        (best.hits(distance), self.looked)
+    }
+}
+
+impl Structure {
+    /// Asks for the first bytes of a cell that is read soon.
+    fn ahead(&self, cell: usize, bytes: usize) {
+        let start = self.blocks_of(cell);
+        prefetch_bytes(&start[..bytes.min(start.len())]);
+    }
+}

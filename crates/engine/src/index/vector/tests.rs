@@ -1,0 +1,445 @@
+//! The structure against looking at every row.
+
+use std::path::{Path as FilePath, PathBuf};
+
+use proptest::prelude::*;
+
+use super::rotate::Random;
+use super::search::Looked;
+use super::*;
+use crate::compute::Cancel;
+use crate::disk::fault::{Fault, FaultDisk};
+use crate::disk::{Disk, OsDisk};
+use crate::error::Error;
+
+const K: usize = 10;
+
+/// Standard normal enough: a sum of uniform numbers.
+fn normal(random: &mut Random) -> f32 {
+    (0..6).map(|_| random.below(1 << 16) as f32 / 65_536.0 - 0.5).sum::<f32>() * 1.414
+}
+
+/// Vectors around `centres` centres, spread as widely as the centres are; 0 centres: around nothing.
+fn vectors(rows: usize, dim: usize, centres: usize, seed: u64) -> Vec<f32> {
+    let mut random = Random::new(77);
+    let homes: Vec<f32> = (0..centres * dim).map(|_| 2.0 * normal(&mut random)).collect();
+    let mut random = Random::new(seed);
+    let mut out = Vec::with_capacity(rows * dim);
+    for _ in 0..rows {
+        let home = if centres == 0 { 0 } else { random.below(centres) };
+        out.extend((0..dim).map(|d| homes.get(home * dim + d).unwrap_or(&0.0) + normal(&mut random)));
+    }
+    out
+}
+
+fn crew() -> Crew {
+    Crew::new(2, Cancel::new())
+}
+
+/// An index of one segment in a directory of its own.
+struct World {
+    _dir: tempfile::TempDir,
+    path: PathBuf,
+    dim: usize,
+    floats: Vec<f32>,
+    cells: Cells,
+    structure: Structure,
+}
+
+impl World {
+    fn new(distance: Distance, dim: usize, floats: Vec<f32>, cells: usize) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("1.vec");
+        let cells = Cells::train(distance, dim, floats.clone(), cells, 5, &crew()).unwrap();
+        let batches = Batches::new(dim, floats.chunks(300 * dim));
+        build(&cells, 1, &batches, &OsDisk, &path, &crew()).unwrap();
+        let structure = Structure::open(&OsDisk, &path).unwrap();
+        Self { _dir: dir, path, dim, floats, cells, structure }
+    }
+
+    fn batches(&self) -> Batches<'_> {
+        Batches::new(self.dim, self.floats.chunks(300 * self.dim))
+    }
+
+    fn exact(&self, query: &[f32], allow: Allow<'_>, k: usize) -> Vec<Hit> {
+        exact(self.cells.distance(), query, &self.batches(), allow, k)
+    }
+
+    fn find(&self, query: &[f32], allow: Allow<'_>, k: usize, effort: Effort) -> (Vec<Hit>, Looked) {
+        let rows = self.structure.rows();
+        let allowed = if let Allow::Only(bits) = allow { bits.count() } else { rows };
+        self.by(query, allow, plan(rows, allowed, k), k, effort)
+    }
+
+    /// Through the cells, whatever the plan would be.
+    fn cells(&self, query: &[f32], allow: Allow<'_>, test_first: bool) -> Vec<Hit> {
+        let plan = Plan { path: Path::Cells { test_first }, why: "a test" };
+        self.by(query, allow, plan, K, Effort::default()).0
+    }
+
+    fn by(&self, query: &[f32], allow: Allow<'_>, plan: Plan, k: usize, effort: Effort) -> (Vec<Hit>, Looked) {
+        let asked = self.cells.ask(query);
+        let (hits, looked) = self.structure.search(&asked, &self.batches(), allow, plan, k, effort).unwrap();
+        self.check(query, allow, &hits);
+        (hits, looked)
+    }
+
+    /// What holds for every answer: allowed rows only, none twice, exact scores, in order.
+    fn check(&self, query: &[f32], allow: Allow<'_>, hits: &[Hit]) {
+        let one = |row: u32| self.exact(query, Allow::Only(&Bits::of(self.structure.rows(), |r| r == row)), 1)[0];
+        for hit in hits {
+            assert!(allow.contains(hit.row), "row {} may not be found", hit.row);
+            assert_eq!(one(hit.row), *hit, "the score is exact");
+        }
+        for pair in hits.windows(2) {
+            let key = |hit: &Hit| self.cells.distance().flip(hit.score);
+            assert!(key(&pair[0]) < key(&pair[1]) || pair[0].score == pair[1].score && pair[0].row < pair[1].row);
+        }
+    }
+
+    /// Share of the nearest rows that searches find.
+    fn recall(&self, queries: &[f32], allow: Allow<'_>, effort: Effort) -> f64 {
+        let (mut wanted, mut found) = (0, 0);
+        for query in queries.chunks(self.dim) {
+            let truth = self.exact(query, allow, K);
+            let (hits, _) = self.find(query, allow, K, effort);
+            wanted += truth.len();
+            found += truth.iter().filter(|hit| hits.contains(hit)).count();
+        }
+        f64::from(found as u32) / f64::from(wanted as u32)
+    }
+}
+
+const DISTANCES: [Distance; 3] = [Distance::Ip, Distance::L2, Distance::Cosine];
+
+#[test]
+fn recall_has_a_floor_with_clusters_and_without() {
+    for distance in DISTANCES {
+        for (centres, dim) in [(20, 32), (0, 24)] {
+            let world = World::new(distance, dim, vectors(12_000, dim, centres, 1), 64);
+            let queries = vectors(50, dim, centres, 2);
+            let recall = world.recall(&queries, Allow::All, Effort::default());
+            assert!(recall >= 0.95, "{distance:?}, {centres} centres: {recall}");
+            let looked = queries.chunks(dim).map(|query| world.find(query, Allow::All, K, Effort::default()).1);
+            let share = looked.map(|looked| f64::from(looked.scored)).sum::<f64>() / 50.0 / 12_000.0;
+            assert!(share < 0.05, "{share} of the vectors are read: codes are of no use");
+        }
+    }
+}
+
+#[test]
+fn recall_has_a_floor_under_every_filter() {
+    for distance in DISTANCES {
+        let (dim, rows) = (32, 12_000u32);
+        let world = World::new(distance, dim, vectors(rows as usize, dim, 20, 1), 64);
+        let queries = vectors(12, dim, 20, 2);
+        let mut random = Random::new(3);
+        for share in [0.9, 0.3, 0.08, 0.03, 0.003] {
+            let bits = Bits::of(rows, |_| (random.below(1000) as f64) < share * 1000.0);
+            let recall = world.recall(&queries, Allow::Only(&bits), Effort::default());
+            assert!(recall >= 0.95, "{distance:?}, {share} by chance: {recall}");
+            for query in queries.chunks(dim) {
+                for nearest in [true, false] {
+                    let bits = toward(&world, query, share, nearest);
+                    let recall = world.recall(query, Allow::Only(&bits), Effort::default());
+                    assert!(recall >= 0.8, "{distance:?}, {share}, nearest {nearest}: {recall}");
+                }
+            }
+        }
+    }
+}
+
+/// The nearest or the farthest share of all rows.
+fn toward(world: &World, query: &[f32], share: f64, nearest: bool) -> Bits {
+    let rows = world.structure.rows();
+    let sorted = world.exact(query, Allow::All, rows as usize);
+    let kept = (f64::from(rows) * share) as usize;
+    let kept = if nearest { &sorted[..kept] } else { &sorted[rows as usize - kept..] };
+    let mut bits = Bits::none(rows);
+    kept.iter().for_each(|hit| bits.insert(hit.row));
+    bits
+}
+
+#[test]
+fn more_effort_finds_no_less() {
+    for distance in DISTANCES {
+        let world = World::new(distance, 16, vectors(8000, 16, 0, 1), 64);
+        let queries = vectors(40, 16, 0, 2);
+        let mut last = (0.0, 0);
+        for sef in [1.0, 10.0, 100.0, 800.0, 10_000.0, 1e6] {
+            let effort = Effort::new(sef, 1.0);
+            let recall = world.recall(&queries, Allow::All, effort);
+            let cells = queries.chunks(16).map(|query| world.find(query, Allow::All, K, effort).1.cells).sum();
+            assert!(recall >= last.0 && cells >= last.1, "{distance:?}, sef {sef}: {recall}, {cells} after {last:?}");
+            last = (recall, cells);
+        }
+        assert!(last.0 > 0.999, "{distance:?}: {last:?}");
+    }
+}
+
+#[test]
+fn few_survivors_are_all_found() {
+    let world = World::new(Distance::L2, 16, vectors(3000, 16, 5, 1), 16);
+    for (count, query) in [(1, 0.0), (7, 1.0), (300, -3.0)] {
+        let bits = Bits::of(3000, |row| row % (3000 / count) == 0);
+        let query = [query; 16];
+        let (hits, looked) = world.find(&query, Allow::Only(&bits), K, Effort::default());
+        assert_eq!(hits, world.exact(&query, Allow::Only(&bits), K));
+        assert_eq!((looked.cells, looked.scored), (0, bits.count()));
+    }
+    assert_eq!(world.find(&[0.0; 16], Allow::Only(&Bits::none(3000)), K, Effort::default()).0, []);
+    assert_eq!(world.find(&[0.0; 16], Allow::All, 0, Effort::default()).0, []);
+    assert_eq!(world.find(&[0.0; 16], Allow::All, 5000, Effort::default()).0.len(), 3000);
+}
+
+/// Fewer rows than wanted pass, and all in one far corner: the walk has to go through to the end.
+#[test]
+fn the_walk_ends_only_when_enough_is_found() {
+    let world = World::new(Distance::L2, 16, vectors(3000, 16, 5, 1), 16);
+    for test_first in [true, false] {
+        let bits = Bits::of(3000, |row| row % 500 == 3);
+        assert_eq!(world.cells(&[0.5; 16], Allow::Only(&bits), test_first), world.exact(&[0.5; 16], Allow::Only(&bits), K));
+    }
+}
+
+#[test]
+fn odd_sets_are_searched_like_any() {
+    let equal: Vec<f32> = [1.0, -2.0, 3.0, 0.5].repeat(2000);
+    let mut zeros = vec![0.0; 4 * 1000];
+    zeros.extend(vectors(1000, 4, 3, 1));
+    for distance in DISTANCES {
+        for (dim, floats, cells) in [
+            (4, equal.clone(), 8),
+            (4, vec![0.0; 4 * 2000], 8),
+            (4, zeros.clone(), 8),
+            (4, vec![2.5, 1.0, -1.0, 0.0], 8),
+            (12, vectors(900, 12, 0, 1), 1),
+            (4096, vectors(300, 4096, 4, 1), 4),
+        ] {
+            let world = World::new(distance, dim, floats, cells);
+            let mut queries = vectors(4, dim, 4, 9);
+            queries.extend(vec![0.0; dim]);
+            for query in queries.chunks(dim) {
+                for test_first in [true, false] {
+                    let hits = world.cells(query, Allow::All, test_first);
+                    assert_eq!(hits.len(), K.min(world.structure.rows() as usize), "{distance:?} {dim}");
+                    world.check(query, Allow::All, &hits);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_segment_without_rows_is_no_special_case() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("1.vec");
+    let cells = Cells::train(Distance::Ip, 8, vectors(100, 8, 2, 1), 4, 5, &crew()).unwrap();
+    let nothing = Batches::new(8, []);
+    build(&cells, 1, &nothing, &OsDisk, &path, &crew()).unwrap();
+    let structure = Structure::open(&OsDisk, &path).unwrap();
+    let plan = Plan { path: Path::Cells { test_first: false }, why: "a test" };
+    let asked = cells.ask(&[1.0; 8]);
+    assert_eq!(structure.search(&asked, &nothing, Allow::All, plan, K, Effort::default()).unwrap().0, []);
+}
+
+#[test]
+fn cells_are_read_back_as_they_were_written() {
+    let world = World::new(Distance::Cosine, 20, vectors(2000, 20, 5, 1), 16);
+    let path = world.path.with_extension("cells");
+    world.cells.write(&OsDisk, &path).unwrap();
+    let read = Cells::open(&OsDisk, &path).unwrap();
+    let query = vectors(1, 20, 5, 2);
+    assert_eq!(read.ask(&query).order, world.cells.ask(&query).order);
+    assert_eq!((read.generation(), read.distance(), read.dim(), read.count()), (5, Distance::Cosine, 20, 16));
+    flip_every_byte(&path, |path| Cells::open(&OsDisk, path).map(|_| ()));
+}
+
+/// Opens copies of a file with one byte changed, and every length shorter and one longer: each must be refused.
+fn flip_every_byte(path: &FilePath, open: impl Fn(&FilePath) -> Result<(), Error>) {
+    open(path).unwrap();
+    let whole = std::fs::read(path).unwrap();
+    let copy = path.with_extension("copy");
+    let refused = |bytes: &[u8], what: &str| {
+        std::fs::write(&copy, bytes).unwrap();
+        let error = open(&copy).expect_err(what);
+        assert!(matches!(error, Error::Corrupt { .. } | Error::NewerFormat { .. }), "{what}: {error}");
+    };
+    let mut bytes = whole.clone();
+    for at in 0..bytes.len() {
+        bytes[at] ^= 1 << (at % 8);
+        refused(&bytes, &format!("byte {at}"));
+        bytes[at] = whole[at];
+    }
+    for len in (0..whole.len()).step_by(61) {
+        refused(&whole[..len], &format!("length {len}"));
+    }
+    refused(&[&whole[..], &[0]].concat(), "a byte more");
+}
+
+#[test]
+fn a_changed_byte_is_never_served() {
+    let world = World::new(Distance::L2, 8, vectors(150, 8, 3, 1), 4);
+    flip_every_byte(&world.path, |path| Structure::open(&OsDisk, path)?.verify());
+    // The same at the first search, which reads all cells of so small a segment.
+    let asked = world.cells.ask(&[0.0; 8]);
+    let plan = Plan { path: Path::Cells { test_first: false }, why: "a test" };
+    flip_every_byte(&world.path, |path| {
+        let structure = Structure::open(&OsDisk, path)?;
+        structure.search(&asked, &world.batches(), Allow::All, plan, 150, Effort::default()).map(|_| ())
+    });
+}
+
+#[test]
+fn other_cells_are_refused() {
+    let world = World::new(Distance::L2, 8, vectors(500, 8, 3, 1), 4);
+    let others = Cells::train(Distance::L2, 8, vectors(500, 8, 3, 1), 4, 6, &crew()).unwrap();
+    let asked = others.ask(&[0.0; 8]);
+    let found = world.structure.search(&asked, &world.batches(), Allow::All, plan(500, 500, 1), 1, Effort::default());
+    assert!(matches!(found, Err(Error::Corrupt { .. })));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    /// Joining structures gives the bytes that building over the joined rows gives.
+    #[test]
+    fn a_merge_equals_a_build(
+        distance in prop::sample::select(DISTANCES.to_vec()),
+        counts in prop::collection::vec(0usize..400, 1..4),
+        kept in 1u32..100,
+        seed: u64,
+    ) {
+        let dim = 12;
+        let dir = tempfile::tempdir().unwrap();
+        let cells = Cells::train(distance, dim, vectors(800, dim, 5, 1), 8, 5, &crew()).unwrap();
+        let segments: Vec<Vec<f32>> = counts.iter().map(|rows| vectors(*rows, dim, 5, seed ^ *rows as u64)).collect();
+        let (mut random, mut joined) = (Random::new(seed), Vec::new());
+        // Rows of the new segment come from any segment in turn, as keys would interleave them.
+        let mut places: Vec<(usize, usize)> =
+            segments.iter().enumerate().flat_map(|(s, floats)| (0..floats.len() / dim).map(move |row| (s, row))).collect();
+        places.sort_by_cached_key(|_| random.next());
+        places.retain(|_| (random.below(100) as u32) < kept);
+        let mut maps: Vec<Vec<u32>> = counts.iter().map(|rows| vec![Part::GONE; *rows]).collect();
+        for (row, (s, old)) in places.iter().enumerate() {
+            joined.extend_from_slice(&segments[*s][old * dim..(old + 1) * dim]);
+            maps[*s][*old] = row as u32;
+        }
+        let structures: Vec<Structure> = segments.iter().enumerate().map(|(s, floats)| {
+            let path = dir.path().join(format!("{s}.vec"));
+            build(&cells, s as u64, &Batches::new(dim, floats.chunks(100 * dim)), &OsDisk, &path, &crew()).unwrap();
+            Structure::open(&OsDisk, &path).unwrap()
+        }).collect();
+        let parts: Vec<Part<'_>> =
+            structures.iter().zip(&maps).map(|(structure, rows)| Part { structure, rows }).collect();
+        let (merged, built) = (dir.path().join("merged"), dir.path().join("built"));
+        merge(&cells, 9, places.len() as u32, &parts, &OsDisk, &merged, &crew()).unwrap();
+        build(&cells, 9, &Batches::new(dim, [&joined[..]]), &OsDisk, &built, &crew()).unwrap();
+        prop_assert_eq!(std::fs::read(merged).unwrap(), std::fs::read(built).unwrap());
+    }
+}
+
+#[test]
+fn a_merge_refuses_rows_that_do_not_add_up() {
+    let world = World::new(Distance::L2, 8, vectors(40, 8, 3, 1), 4);
+    let other = world.path.with_extension("other");
+    let right: Vec<u32> = (0..40).collect();
+    let twice = vec![0; 40];
+    let try_with = |rows: u32, map: &[u32]| {
+        let part = Part { structure: &world.structure, rows: map };
+        let result = merge(&world.cells, 2, rows, &[part], &OsDisk, &other, &crew());
+        OsDisk.remove(&other).unwrap();
+        result
+    };
+    try_with(40, &right).unwrap();
+    for (rows, map) in [(40, &twice[..]), (41, &right), (39, &right), (40, &right[..39])] {
+        assert!(matches!(try_with(rows, map), Err(Error::Corrupt { .. })), "{rows}");
+    }
+}
+
+#[test]
+fn cancel_stops_training_and_building() {
+    let cancel = Cancel::new();
+    cancel.cancel();
+    let crew = Crew::new(2, cancel);
+    let floats = vectors(1000, 8, 3, 1);
+    assert!(matches!(Cells::train(Distance::L2, 8, floats.clone(), 4, 5, &crew), Err(Error::Cancelled)));
+    let world = World::new(Distance::L2, 8, floats, 4);
+    let path = world.path.with_extension("other");
+    let built = build(&world.cells, 2, &world.batches(), &OsDisk, &path, &crew);
+    assert!(matches!(built, Err(Error::Cancelled)));
+    let rows: Vec<u32> = (0..1000).collect();
+    let part = Part { structure: &world.structure, rows: &rows };
+    assert!(matches!(merge(&world.cells, 2, 1000, &[part], &OsDisk, &path, &crew), Err(Error::Cancelled)));
+}
+
+#[test]
+fn a_crew_does_every_job_once_and_stops_at_an_error() {
+    for threads in [1, 2, 5] {
+        let crew = Crew::new(threads, Cancel::new());
+        assert_eq!(crew.each(100, |job| Ok(job * 2)).unwrap(), (0..100).map(|job| job * 2).collect::<Vec<_>>());
+        let failed = crew.each(100, |job| if job == 3 { Err(Error::Stopped) } else { Ok(()) });
+        assert!(matches!(failed, Err(Error::Stopped)));
+    }
+}
+
+/// Every call to the disk fails once: the error is told, and what was left is not taken for a structure.
+#[test]
+fn a_failing_disk_is_told_and_leaves_no_structure() {
+    let world = World::new(Distance::L2, 8, vectors(500, 8, 3, 1), 4);
+    for fault in [Fault::Eio, Fault::Full, Fault::Half] {
+        let mut calls = 0;
+        for nth in 1.. {
+            let dir = tempfile::tempdir().unwrap();
+            let (disk, path) = (FaultDisk::new(dir.path()), dir.path().join("1.vec"));
+            disk.fail_nth(nth, fault);
+            let built = build(&world.cells, 1, &world.batches(), &*disk, &path, &crew());
+            if !disk.heal() {
+                built.unwrap();
+                break;
+            }
+            calls = nth;
+            assert!(matches!(built, Err(Error::Io { .. } | Error::DiskFull)), "{fault:?} at {nth}");
+        }
+        assert!(calls >= 6, "create, header, row numbers, blocks, table and sync");
+    }
+}
+
+#[test]
+fn plans_follow_from_counts() {
+    use knarr_base::limit::INDEX_SURVIVORS;
+    let few = INDEX_SURVIVORS as u32;
+    let cells = |test_first| Path::Cells { test_first };
+    for (rows, allowed, k, path) in [
+        (1_000_000, 1_000_000, 10, cells(false)),
+        (1_000_000, 990_000, 10, cells(false)),
+        (1_000_000, 250_000, 10, cells(false)),
+        (1_000_000, 249_999, 10, cells(true)),
+        (1_000_000, few + 1, 10, cells(true)),
+        (1_000_000, few, 10, Path::Survivors),
+        (1_000_000, 0, 10, Path::Survivors),
+        (1_000_000, 6000, 5000, Path::Survivors),
+        (1_000_000, 1_000_000, 5000, cells(false)),
+        (0, 0, 10, Path::Survivors),
+    ] {
+        let plan = plan(rows, allowed, k);
+        assert_eq!(plan.path, path, "{allowed} of {rows}, {k} wanted: {}", plan.why);
+        assert!(!plan.why.is_empty());
+    }
+}
+
+#[test]
+fn bits_count_join_and_list_rows() {
+    let odd = Bits::of(77, |row| row % 2 == 1);
+    assert_eq!((odd.count(), odd.rows(), odd.contains(3), odd.contains(4), odd.contains(1000)), (38, 77, true, false, false));
+    let dead: roaring::RoaringBitmap = [1, 3, 70, 900].into_iter().collect();
+    let mut rest = odd.clone();
+    rest.remove(&dead);
+    assert_eq!(rest.count(), 36);
+    let mut both = Bits::all(77);
+    assert_eq!(both.count(), 77);
+    both.intersect(&odd);
+    assert_eq!(both, odd);
+    assert_eq!(Bits::from_bitmap(77, &dead).iter().collect::<Vec<_>>(), [1, 3, 70]);
+    assert_eq!(odd.iter().collect::<Vec<_>>(), (0..77).filter(|row| row % 2 == 1).collect::<Vec<_>>());
+}
