@@ -59,7 +59,10 @@ fn one(bench: &Bench, args: &Args, set: Set) -> io::Result<()> {
     let truth = Truth::cached(&bench.dir, set, &base, &asked)?;
     let (cells, structure) = build(bench, set, &base)?;
     let (unfiltered, curve) = curve(bench, &cells, &structure, &base, &asked, &truth)?;
-    print_table(&["effort (sef)", "recall@10", "queries/s (min..max)", "cells", "rows", "scored", "foreign cpu"], &curve);
+    print_table(
+        &["effort (sef)", "recall@10", "queries/s (min..max)", "cells", "rows", "scored", "foreign cpu"],
+        &curve,
+    );
     let asked = &asked[..args.filtered.min(asked.len())];
     let filtered = filtered(&cells, &structure, &base, asked, set)?;
     println!("\ndefault effort, filtered; unfiltered is {unfiltered:.0}/s");
@@ -105,7 +108,19 @@ fn build(bench: &Bench, set: Set, base: &Floats) -> io::Result<(Cells, Structure
     let cells = made.expect("at least one run");
     let total = Spread::of(train.iter().zip(&place).map(|(a, b)| a + b).collect());
     print_table(
-        &["set", "rows", "dim", "cells", "build s", "train s", "peak MiB", "bytes/row", "of raw", "heap open MiB", "foreign cpu"],
+        &[
+            "set",
+            "rows",
+            "dim",
+            "cells",
+            "build s",
+            "train s",
+            "peak MiB",
+            "bytes/row",
+            "of raw",
+            "heap open MiB",
+            "foreign cpu",
+        ],
         &[vec![
             set.to_string(),
             vectors.rows().to_string(),
@@ -153,7 +168,7 @@ fn ask<'b>(
     for (at, query) in asked.iter().enumerate() {
         let allow = allow(at);
         let allowed = if let Allow::Only(bits) = allow { bits.count() } else { vectors.rows() };
-        let plan = vector::plan(vectors.rows(), allowed, K);
+        let plan = cells.plan(vectors.rows(), allowed, K, effort);
         let query = cells.ask(query);
         let hits;
         (hits, looked) = structure.search(&query, &vectors, allow, plan, K, effort).map_err(io::Error::other)?;
@@ -257,7 +272,7 @@ fn filtered_by(
     let allow = |at: usize| Allow::Only(&filters[at % filters.len()]);
     let truth = Truth::compute(set, base, asked, allow)?;
     let run = ask(cells, structure, base, asked, Effort::default(), allow)?;
-    let plan = vector::plan(structure.rows(), filters[0].count(), K);
+    let plan = cells.plan(structure.rows(), filters[0].count(), K, Effort::default());
     Ok(Filtered {
         name: name.to_owned(),
         recall: truth.recall(&run.found),

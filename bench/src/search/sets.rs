@@ -20,6 +20,7 @@ pub(crate) enum Set {
     /// Generated, clustered, by inner product.
     CIp,
     /// The same by squared distance.
+    #[value(name = "c-l2")]
     CL2,
     /// Natural: real text, by cosine.
     NCosine,

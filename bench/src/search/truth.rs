@@ -25,8 +25,7 @@ impl Truth {
         if let Ok(bytes) = fs::read(&path)
             && bytes.len() == asked.len() * K * 4
         {
-            let rows: Vec<u32> =
-                bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+            let rows: Vec<u32> = bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
             return Ok(Self { rows: rows.chunks_exact(K).map(<[u32]>::to_vec).collect() });
         }
         let truth = Self { rows: spread(asked, |asked, _| all(set.distance(), base, asked)) };

@@ -167,17 +167,15 @@ pub const TASK_RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
 // Search structures.
 
 /// Rows of a cell, about: twice as many halve the cost of ranking cells and double that of reading them.
-pub const INDEX_CELL_ROWS: u64 = 244;
+pub const INDEX_CELL_ROWS: u64 = 100;
 /// Cells of an index; ranking more would cost more than it saves.
-pub const INDEX_CELLS: usize = 4096;
+pub const INDEX_CELLS: usize = 8192;
 /// Sampled rows per cell that training looks at.
-pub const INDEX_TRAIN_ROWS_PER_CELL: usize = 48;
+pub const INDEX_TRAIN_ROWS_PER_CELL: usize = 32;
 /// Sampled rows per cell below which there are fewer cells instead.
-pub const INDEX_TRAIN_ROWS_PER_CELL_MIN: usize = 32;
+pub const INDEX_TRAIN_ROWS_PER_CELL_MIN: usize = 16;
 /// Bytes of the sample that training holds.
 pub const INDEX_TRAIN_BYTES: usize = 256 * 1024 * 1024;
-/// Rows that may be found up to which each is scored: a few ten microseconds of work.
-pub const INDEX_SURVIVORS: usize = 512;
 /// Effort of a search that names none; the vendor's default of `hnsw_sef`.
 pub const INDEX_SEF_DEFAULT: f32 = 800.0;
 

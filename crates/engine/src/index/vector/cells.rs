@@ -3,10 +3,10 @@
 
 mod file;
 
+use super::Distance;
 use super::code::{Coder, Metric, Quantised};
 use super::kernel::{Kernel, LANES, Width};
 use super::rotate::Rotation;
-use super::Distance;
 
 /// Bytes that start at a multiple of 64, which is what block kernels like.
 pub(crate) struct Aligned {
@@ -104,6 +104,38 @@ impl<'a> Assigner<'a> {
     }
 }
 
+/// How far towards a query the rows of a cell are taken to reach when cells are put in order, in radii of the cell.
+/// Measured: 0 to 0.4 are alike on both sets of docs/decisions/0003, more spoils the order.
+const ORDER_REACH: f32 = 0.25;
+
+/// Neighbours of a sampled row whose cells training looks for.
+pub(super) const NEIGHBOURS: usize = 10;
+
+/// What training measured of them.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Measured {
+    /// Rows of the sample.
+    pub(super) rows: f32,
+    /// Beyond the key of the farthest neighbour wanted: where cells without any neighbour begin, in slopes of the
+    /// query ([`Query::slope`]).
+    pub(super) slack: f32,
+    /// Share of the rows to read, when all rows of the sample may be found, a tenth and a hundredth of them.
+    pub(super) shares: [f32; 3],
+}
+
+impl Measured {
+    /// Share of the rows to read for the nearest `k` when so many may be found: the nearest of few lie farther out. On
+    /// straight lines through what was measured, by logarithms, and on along the outer ones.
+    pub(super) fn share(&self, rows: f32, k: usize) -> f32 {
+        // The nearest hundred of a thousand rows lie as far out as the nearest ten of a hundred.
+        let rows = rows * NEIGHBOURS as f32 / k.max(1) as f32;
+        let tenths = (self.rows / rows.max(1.0)).log10();
+        let from = if tenths < 1.0 { 0 } else { 1 };
+        let (near, far) = (self.shares[from].ln(), self.shares[from + 1].ln());
+        (near + (far - near).max(0.0) * (tenths - from as f32)).exp().min(1.0)
+    }
+}
+
 /// See the module.
 pub struct Cells {
     pub(super) generation: u64,
@@ -113,8 +145,7 @@ pub struct Cells {
     pub(super) centroids: Vec<f32>,
     /// Root mean square distance of a cell's rows from its centre, at training.
     pub(super) radii: Vec<f32>,
-    /// How far towards a query rows of a cell reach, in radii: measured at training.
-    pub(super) reach: f32,
+    pub(super) measured: Measured,
     pub(super) rotation: Rotation,
     ranked: Centres,
 }
@@ -126,11 +157,11 @@ impl Cells {
         dim: usize,
         centroids: Vec<f32>,
         radii: Vec<f32>,
-        reach: f32,
+        measured: Measured,
     ) -> Self {
         let ranked = Centres::new(distance.into(), dim, &centroids);
         let rotation = Rotation::new(dim, generation);
-        Self { generation, distance, dim, centroids, radii, reach, rotation, ranked }
+        Self { generation, distance, dim, centroids, radii, measured, rotation, ranked }
     }
 
     /// What was trained at one time; structures name it.
@@ -167,32 +198,37 @@ impl Cells {
     /// # Panics
     /// If the vector has another dimension.
     pub fn ask(&self, vector: &[f32]) -> Query<'_> {
+        let mut turned = Vec::with_capacity(self.dim);
+        self.turn(vector, &mut turned);
+        Query { vector: vector.to_vec(), ..self.ask_turned(turned) }
+    }
+
+    /// The same for a vector in the space of the centroids.
+    pub(super) fn ask_turned(&self, turned: Vec<f32>) -> Query<'_> {
         let kernel = Kernel::best();
-        let mut rotated = Vec::with_capacity(self.dim);
-        self.turn(vector, &mut rotated);
         let mut coded = Quantised::new(self.dim);
-        coded.set(&rotated);
+        coded.set(&turned);
         let mut keys = vec![[0f32; LANES]; self.ranked.blocks()];
-        self.ranked.keys(kernel, &rotated, &coded, &mut keys);
-        let length = kernel.dot(&rotated, &rotated).sqrt();
+        self.ranked.keys(kernel, &turned, &coded, &mut keys);
+        let length = kernel.dot(&turned, &turned).sqrt();
         let mut order = keys.into_flattened();
         order.truncate(self.count());
         let slope = match Metric::from(self.distance) {
             Metric::L2 => {
                 let nearest = order.iter().fold(f32::INFINITY, |least, key| least.min(*key)).max(0.0).sqrt();
                 for (key, radius) in order.iter_mut().zip(&self.radii) {
-                    *key += radius * radius - 2.0 * self.reach * radius * key.max(0.0).sqrt();
+                    *key += radius * radius - 2.0 * ORDER_REACH * radius * key.max(0.0).sqrt();
                 }
                 2.0 * nearest
             }
             Metric::Ip => {
-                let reach = self.reach * length;
+                let reach = ORDER_REACH * length;
                 order.iter_mut().zip(&self.radii).for_each(|(key, radius)| *key -= reach * radius);
                 length
             }
         };
         let radius = self.radii.iter().sum::<f32>() / self.radii.len() as f32;
-        Query { cells: self, vector: vector.to_vec(), rotated, length, coded, order, slope: slope * radius }
+        Query { cells: self, vector: Vec::new(), turned, length, coded, order, slope: slope * radius }
     }
 }
 
@@ -212,12 +248,12 @@ pub(super) fn turn(distance: Distance, rotation: &Rotation, vector: &[f32], out:
 pub struct Query<'a> {
     pub(super) cells: &'a Cells,
     pub(super) vector: Vec<f32>,
-    pub(super) rotated: Vec<f32>,
-    /// Of the rotated query.
+    pub(super) turned: Vec<f32>,
+    /// Of the turned query.
     pub(super) length: f32,
     pub(super) coded: Quantised,
     /// Per cell: the least key that its rows may well have.
     pub(super) order: Vec<f32>,
-    /// What one more unit of reach is worth in keys.
+    /// What one more radius of reach is worth in keys.
     pub(super) slope: f32,
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 
-use super::kernel::{GROUP, LANES, Width};
+use super::kernel::{GROUP, LANES, Width, prefetch_bytes};
 use super::{Cells, Distance};
 use crate::disk::{Disk, DiskFile};
 use crate::error::{Error, Result};
@@ -16,6 +16,8 @@ const FORMAT: u32 = 1;
 /// Bytes of the header, and of the row numbers of a block.
 const LINE: usize = 64;
 const CELL_ENTRY_BYTES: usize = 12;
+/// Bytes of the next cell that are asked for while one is read; the processor guesses the rest by itself.
+const AHEAD_BYTES: usize = 1024;
 
 /// The facts of a structure that its header names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -296,27 +298,40 @@ impl Structure {
         if same { Ok(()) } else { Err(Error::corrupt(&self.what, "it belongs to other cells")) }
     }
 
+    /// Asks for the first bytes of a cell that is read soon: codes, or row numbers.
+    pub(super) fn ahead(&self, cell: usize, codes: bool) {
+        let start = if codes { self.blocks_of(cell) } else { self.lines_of(cell) };
+        prefetch_bytes(&start[..AHEAD_BYTES.min(start.len())]);
+    }
+
+    fn entry(&self, cell: usize) -> (usize, usize, u32) {
+        let entry = &self.map[self.header.table_at() + cell * CELL_ENTRY_BYTES..][..CELL_ENTRY_BYTES];
+        (word(entry, 0) as usize, word(entry, 4) as usize, word(entry, 8))
+    }
+
+    /// The row numbers of a cell, not verified.
+    fn lines_of(&self, cell: usize) -> &[u8] {
+        let (first, rows, _) = self.entry(cell);
+        &self.map[LINE + first * LINE..][..rows.div_ceil(LANES) * LINE]
+    }
+
     /// The coded blocks of a cell, not verified.
-    pub(super) fn blocks_of(&self, cell: usize) -> &[u8] {
-        let h = &self.header;
-        let entry = &self.map[h.table_at() + cell * CELL_ENTRY_BYTES..][..CELL_ENTRY_BYTES];
-        let at = LINE + h.blocks as usize * LINE + word(entry, 0) as usize * h.block_bytes();
-        &self.map[at..][..(word(entry, 4) as usize).div_ceil(LANES) * h.block_bytes()]
+    fn blocks_of(&self, cell: usize) -> &[u8] {
+        let (first, rows, _) = self.entry(cell);
+        let (h, bytes) = (&self.header, self.header.block_bytes());
+        &self.map[LINE + h.blocks as usize * LINE + first * bytes..][..rows.div_ceil(LANES) * bytes]
     }
 
     pub(super) fn cell(&self, cell: usize) -> Result<CellView<'_>> {
-        let h = &self.header;
-        let entry = &self.map[h.table_at() + cell * CELL_ENTRY_BYTES..][..CELL_ENTRY_BYTES];
-        let (first, rows) = (word(entry, 0) as usize, word(entry, 4) as usize);
-        let count = rows.div_ceil(LANES);
-        let lines = &self.map[LINE + first * LINE..][..count * LINE];
-        let blocks = self.blocks_of(cell);
+        let (_, rows, crc) = self.entry(cell);
+        let (lines, blocks) = (self.lines_of(cell), self.blocks_of(cell));
         let view = CellView { rows, lines, blocks };
         if !self.verified[cell].load(Ordering::Relaxed) {
-            if crc32c::crc32c_append(crc32c::crc32c(lines), blocks) != word(entry, 8) {
+            if crc32c::crc32c_append(crc32c::crc32c(lines), blocks) != crc {
                 return Err(Error::corrupt(&self.what, format!("checksum of cell {cell}")));
             }
-            if (0..count).any(|block| view.numbers(block).iter().any(|row| *row >= h.rows)) {
+            let mut blocks = 0..rows.div_ceil(LANES);
+            if blocks.any(|block| view.numbers(block).iter().any(|row| *row >= self.header.rows)) {
                 return Err(Error::corrupt(&self.what, format!("row numbers of cell {cell}")));
             }
             self.verified[cell].store(true, Ordering::Relaxed);

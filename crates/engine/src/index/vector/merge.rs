@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
+use super::Cells;
 use super::code::Coder;
 use super::crew::Crew;
 use super::file::{Members, Structure, Writer};
 use super::kernel::{LANES, Width};
-use super::Cells;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 

@@ -33,7 +33,7 @@ pub use cells::{Cells, Query};
 pub use crew::Crew;
 pub use file::Structure;
 pub use merge::{Part, merge};
-pub use plan::{Effort, Path, Plan, plan};
+pub use plan::{Effort, Path, Plan};
 pub use search::{Hit, Looked, exact};
 pub use train::cells_for;
 

@@ -2,8 +2,10 @@
 
 use knarr_base::limit;
 
-/// What a search may spend: the vendor's `hnsw_sef`, times `scale_k`. It moves how far towards the query rows are
-/// believed to reach out of their cells; more never looks at fewer cells.
+use super::Cells;
+
+/// What a search may spend: the vendor's `hnsw_sef`, times `scale_k`. The rows that are read at most grow with it in
+/// proportion, from what training found right for the default; more never reads fewer.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Effort(f32);
 
@@ -14,9 +16,9 @@ impl Effort {
         if effort.is_finite() && effort > 0.0 { Self(effort) } else { Self::default() }
     }
 
-    /// Times the reach that was measured at training. The fourth root keeps a range of 1 to 100,000 within reason.
-    pub(super) fn times_reach(self) -> f32 {
-        (self.0 / limit::INDEX_SEF_DEFAULT).powf(0.25)
+    /// Times what the default effort reads.
+    pub(super) fn times(self) -> f32 {
+        self.0 / limit::INDEX_SEF_DEFAULT
     }
 }
 
@@ -31,11 +33,8 @@ impl Default for Effort {
 pub enum Path {
     /// The vectors of all rows that may be found are scored.
     Survivors,
-    /// The structure finds candidates. `test_first`: whether a row may be found is asked before its code is read.
-    Cells {
-        /// Pays when most rows may not.
-        test_first: bool,
-    },
+    /// The structure finds candidates.
+    Cells,
 }
 
 /// A decision with its reason, for whoever asks to have a search explained.
@@ -47,20 +46,47 @@ pub struct Plan {
     pub why: &'static str,
 }
 
-/// Decides for a segment of `rows` rows of which `allowed` may be found, when the best `k` are wanted.
-pub fn plan(rows: u32, allowed: u32, k: usize) -> Plan {
-    if allowed as usize <= limit::INDEX_SURVIVORS.max(k) {
-        return Plan { path: Path::Survivors, why: "so few rows may be found that scoring each is quickest" };
+/// What a decision depends on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Facts {
+    /// Rows of the segment that may be found.
+    pub(super) allowed: u32,
+    /// Rows wanted.
+    pub(super) k: usize,
+    /// Dimensions.
+    pub(super) dim: usize,
+    /// Cells that the structure would read.
+    pub(super) cells: f32,
+    /// Rows of them that may be found.
+    pub(super) read: f32,
+}
+
+/// Nanoseconds, about: reading a vector somewhere in memory and scoring it, per row and per dimension; opening a cell
+/// and asking which of its rows may be found; reading a code, per row and per dimension. Only their proportions matter.
+const VECTOR: (f32, f32) = (20.0, 0.2);
+const CELL: f32 = 250.0;
+const CODE: (f32, f32) = (4.0, 0.03);
+
+/// Decides, and says why.
+pub(super) fn plan(facts: Facts) -> Plan {
+    let Facts { allowed, k, dim, cells, read } = facts;
+    let dim = dim as f32;
+    let survivors = allowed as f32 * (VECTOR.0 + VECTOR.1 * dim);
+    let through_cells = cells * CELL + read * (CODE.0 + CODE.1 * dim);
+    if survivors <= through_cells {
+        Plan { path: Path::Survivors, why: "so few rows may be found that scoring each is quickest" }
+    } else if k >= allowed as usize / 4 {
+        Plan { path: Path::Survivors, why: "a large part of the rows that may be found is wanted" }
+    } else {
+        Plan { path: Path::Cells, why: "reading the codes of the nearest cells is quicker than scoring every row" }
     }
-    if k >= allowed as usize / 4 {
-        return Plan { path: Path::Survivors, why: "a large part of the rows that may be found is wanted" };
+}
+
+impl Cells {
+    /// Decides for a segment of `rows` rows of which `allowed` may be found, when the best `k` are wanted.
+    pub fn plan(&self, rows: u32, allowed: u32, k: usize, effort: Effort) -> Plan {
+        let share = (self.measured.share(allowed as f32, k) * effort.times()).min(1.0);
+        let (cells, read) = (share * self.count().min(rows as usize) as f32, share * allowed as f32);
+        plan(Facts { allowed, k, dim: self.dim(), cells, read })
     }
-    if allowed < rows / 4 {
-        return Plan {
-            path: Path::Cells { test_first: true },
-            why: "the structure is asked, and only for rows that may be found, as most may not",
-        };
-    }
-    let why = if allowed == rows { "every row may be found" } else { "most rows may be found, so codes are read first" };
-    Plan { path: Path::Cells { test_first: false }, why }
 }

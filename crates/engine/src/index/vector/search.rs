@@ -3,23 +3,24 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use super::cells::Measured;
 use super::code::{Metric, NIBBLE_ERROR};
 use super::file::{CellView, Structure};
-use super::kernel::{Kernel, LANES, SCAN_BLOCKS, Width, prefetch, prefetch_bytes};
+use super::kernel::{Kernel, LANES, Probe, SCAN_BLOCKS, Width, prefetch};
 use super::plan::{Effort, Path, Plan};
-use super::{Allow, Batches, Distance, Query};
+use super::{Allow, Batches, Bits, Distance, Query};
 use crate::error::Result;
 
 /// Cells looked at before the rest of the order is sorted out: they bound what can still be near.
 const FIRST_CELLS: usize = 3;
+/// The slack grows with this power of the effort: slowly, as it is a distance and the rows within it grow much faster.
+const SLACK_POWER: f32 = 0.25;
 /// Standard deviations of the coding error that a candidate may be behind and still be scored.
-const MARGIN: f32 = 2.5;
+const MARGIN: f32 = 3.0;
 /// Candidates kept at most, beyond a few for each row wanted: many equal rows would otherwise all be scored.
 const CANDIDATES: usize = 2048;
 /// Vectors asked for ahead of the one that is scored.
 const AHEAD: usize = 8;
-/// Bytes of the next cell that are asked for while one is read; the processor guesses the rest by itself.
-const CELL_AHEAD_BYTES: usize = 2048;
 
 /// A row found.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -35,7 +36,7 @@ pub struct Hit {
 pub struct Looked {
     /// Cells whose codes were read.
     pub cells: u32,
-    /// Rows in them.
+    /// Rows in them that may be found.
     pub rows: u32,
     /// Rows whose vector was read.
     pub scored: u32,
@@ -79,6 +80,10 @@ impl Best {
     /// The key that a row must be below to change anything; infinite as long as `k` are not there.
     fn limit(&self) -> f32 {
         if self.heap.len() < self.k { f32::INFINITY } else { self.heap.peek().map_or(f32::INFINITY, |w| key_of(*w)) }
+    }
+
+    fn full(&self) -> bool {
+        self.heap.len() >= self.k
     }
 
     fn hits(self, distance: Distance) -> Vec<Hit> {
@@ -166,8 +171,8 @@ impl Structure {
                 let scored = if let Allow::Only(bits) = allow { bits.count() } else { self.rows() };
                 Ok((hits, Looked { scored, ..Looked::default() }))
             }
-            Path::Cells { test_first } => {
-                let mut walk = Walk::new(self, query, allow, test_first, k);
+            Path::Cells => {
+                let mut walk = Walk::new(self, query, allow, k);
                 walk.run(effort)?;
                 Ok(walk.score(vectors))
             }
@@ -180,7 +185,6 @@ struct Walk<'a> {
     structure: &'a Structure,
     query: &'a Query<'a>,
     allow: Allow<'a>,
-    test_first: bool,
     kernel: &'static Kernel,
     metric: Metric,
     /// By coded keys.
@@ -189,36 +193,69 @@ struct Walk<'a> {
     candidates: Vec<(f32, u32)>,
     /// The widest margin of the cells seen.
     margin: f32,
-    keys: Vec<[f32; LANES]>,
     looked: Looked,
+    /// Rows of the cells read, whether they may be found or not.
+    walked: u32,
+}
+
+/// When enough of a segment was read.
+struct Enough {
+    rows: f32,
+    allowed: f32,
+    /// Rows to walk, as if all could be found: all the nearest may be among those that can.
+    walk: f32,
+    /// Rows to read that may be found.
+    read: f32,
+}
+
+impl Enough {
+    fn new(walk: &Walk<'_>, measured: &Measured, times: f32) -> Self {
+        let rows = walk.structure.rows() as f32;
+        let allowed = if let Allow::Only(bits) = walk.allow { bits.count() as f32 } else { rows };
+        let share = |rows| measured.share(rows, walk.k) * times;
+        Self { rows, allowed, walk: rows * share(rows), read: allowed * share(allowed) }
+    }
+
+    /// Rows that may be found are rarer near the query than elsewhere, if a filter is against it. Then those far away
+    /// count, where the order of cells tells less: so much more of them has to be read.
+    fn reached(&self, walked: u32, read: u32) -> bool {
+        let (walked, read) = (walked as f32, read as f32);
+        let rarer = (walked / self.rows * self.allowed / read.max(1.0)).max(1.0);
+        walked >= self.walk && read >= self.read * rarer * rarer
+    }
 }
 
 impl<'a> Walk<'a> {
-    fn new(structure: &'a Structure, query: &'a Query<'a>, allow: Allow<'a>, test_first: bool, k: usize) -> Self {
+    fn new(structure: &'a Structure, query: &'a Query<'a>, allow: Allow<'a>, k: usize) -> Self {
         Self {
             structure,
             query,
             allow,
-            test_first,
             kernel: Kernel::best(),
             metric: query.cells.distance().into(),
             best: Best::new(k),
             k,
             candidates: Vec::with_capacity(256),
             margin: 0.0,
-            keys: vec![[0.0; LANES]; SCAN_BLOCKS],
             looked: Looked::default(),
+            walked: 0,
         }
     }
 
-    /// Reads cells in the order of the least key their rows may well have, until that is no better than the `k`-th
-    /// found. More effort only moves the end, so what it reads begins with what less effort reads.
+    /// Reads cells in the query's order, until no other cell is likely to hold a row better than the `k`-th found, or
+    /// until enough rows were read. More effort only moves both ends, so what it reads begins with what less reads.
     fn run(&mut self, effort: Effort) -> Result<()> {
-        let slack = (effort.times_reach() - 1.0) * self.query.cells.reach * self.query.slope;
+        let measured = &self.query.cells.measured;
+        // A query that holds what is no number has no slope; it finds what it finds.
+        let slack = (measured.slack * self.query.slope * effort.times().powf(SLACK_POWER)).max(0.0);
+        let enough = Enough::new(self, measured, effort.times());
         let mut order = self.query.order.clone();
         for _ in 0..FIRST_CELLS.min(order.len()) {
             let least = order.iter().fold(f32::INFINITY, |least, key| if *key < least { *key } else { least });
             let Some(cell) = order.iter().position(|key| *key == least) else { break };
+            if self.best.full() && enough.reached(self.walked, self.looked.rows) {
+                return Ok(());
+            }
             self.cell(cell)?;
             order[cell] = f32::NAN;
         }
@@ -228,11 +265,12 @@ impl<'a> Walk<'a> {
         let left: Vec<Reverse<u64>> = left.map(|(cell, key)| Reverse(packed(*key, cell as u32))).collect();
         let mut left = BinaryHeap::from(left);
         while let Some(Reverse(next)) = left.pop() {
-            if key_of(next) >= self.best.limit() + slack {
+            let beyond = key_of(next) >= self.best.limit() + slack;
+            if self.best.full() && (beyond || enough.reached(self.walked, self.looked.rows)) {
                 break;
             }
             if let Some(Reverse(after)) = left.peek() {
-                self.structure.ahead(*after as u32 as usize, CELL_AHEAD_BYTES);
+                self.structure.ahead(*after as u32 as usize, matches!(self.allow, Allow::All));
             }
             self.cell(next as u32 as usize)?;
         }
@@ -241,60 +279,67 @@ impl<'a> Walk<'a> {
 
     /// Reads one cell.
     fn cell(&mut self, cell: usize) -> Result<()> {
-        let (structure, query) = (self.structure, self.query);
+        let structure = self.structure;
         let view = structure.cell(cell)?;
         self.looked.cells += 1;
-        self.looked.rows += view.rows as u32;
-        if view.rows == 0 {
-            return Ok(());
-        }
-        let (centre, radius) = (query.cells.centroid(cell), query.cells.radii[cell]);
-        let (base, across) = match self.metric {
-            Metric::L2 => {
-                let away = self.kernel.l2(&query.rotated, centre);
-                (away, 2.0 * away.sqrt())
-            }
-            Metric::Ip => (-self.kernel.dot(&query.rotated, centre), query.length),
-        };
-        let margin = MARGIN * NIBBLE_ERROR * radius * across / (query.cells.dim() as f32).sqrt();
-        self.margin = self.margin.max(margin);
-        let probe = query.coded.probe(Width::Nibble, self.metric, base);
-        let block_bytes = Width::Nibble.block_bytes(probe.query.len());
-        let mut keys = std::mem::take(&mut self.keys);
+        self.walked += view.rows as u32;
         match self.allow {
-            Allow::Only(bits) if self.test_first => {
-                for (at, block) in view.blocks.chunks_exact(block_bytes).enumerate() {
-                    let numbers = view.numbers(at);
-                    let allowed = self.kernel.allowed(&numbers, bits.words());
-                    if allowed != 0 {
-                        self.kernel.scan(Width::Nibble, block, &probe, &mut keys[..1]);
-                        let near = self.kernel.below(&keys[0], self.best.limit() + margin) & allowed;
-                        self.take(near, &keys[0], &numbers, margin);
-                    }
-                }
+            Allow::All if view.rows > 0 => {
+                let (probe, margin) = self.probe(cell);
+                self.read_all(&view, &probe, margin);
             }
-            _ => {
-                for (chunk, blocks) in view.blocks.chunks(block_bytes * SCAN_BLOCKS).enumerate() {
-                    let keys = &mut keys[..blocks.len() / block_bytes];
-                    self.kernel.scan(Width::Nibble, blocks, &probe, keys);
-                    self.sift(&view, chunk * SCAN_BLOCKS, keys, margin);
-                }
-            }
+            Allow::All => {}
+            Allow::Only(bits) => self.read_allowed(cell, &view, bits),
         }
-        self.keys = keys;
         Ok(())
     }
 
-    /// Takes what is near and may be found out of scanned blocks, of which `first` is the first.
-    fn sift(&mut self, view: &CellView<'_>, first: usize, keys: &[[f32; LANES]], margin: f32) {
-        for (at, keys) in keys.iter().enumerate() {
-            let mut near = self.kernel.below(keys, self.best.limit() + margin);
-            if near != 0 {
-                let numbers = view.numbers(first + at);
-                if let Allow::Only(bits) = self.allow {
-                    near &= self.kernel.allowed(&numbers, bits.words());
+    /// The query as the codes of a cell take it, and how far their keys may be wrong.
+    fn probe(&mut self, cell: usize) -> (Probe<'a>, f32) {
+        let query = self.query;
+        let (centre, radius) = (query.cells.centroid(cell), query.cells.radii[cell]);
+        let (base, across) = match self.metric {
+            Metric::L2 => {
+                let away = self.kernel.l2(&query.turned, centre);
+                (away, 2.0 * away.sqrt())
+            }
+            Metric::Ip => (-self.kernel.dot(&query.turned, centre), query.length),
+        };
+        let margin = MARGIN * NIBBLE_ERROR * radius * across / (query.cells.dim() as f32).sqrt();
+        self.margin = self.margin.max(margin);
+        (query.coded.probe(Width::Nibble, self.metric, base), margin)
+    }
+
+    fn read_all(&mut self, view: &CellView<'_>, probe: &Probe<'_>, margin: f32) {
+        self.looked.rows += view.rows as u32;
+        let block_bytes = Width::Nibble.block_bytes(probe.query.len());
+        let mut keys = [[0f32; LANES]; SCAN_BLOCKS];
+        for (chunk, blocks) in view.blocks.chunks(block_bytes * SCAN_BLOCKS).enumerate() {
+            let keys = &mut keys[..blocks.len() / block_bytes];
+            self.kernel.scan(Width::Nibble, blocks, probe, keys);
+            for (at, keys) in keys.iter().enumerate() {
+                let near = self.kernel.below(keys, self.best.limit() + margin);
+                if near != 0 {
+                    self.take(near, keys, &view.numbers(chunk * SCAN_BLOCKS + at), margin);
                 }
-                self.take(near, keys, &numbers, margin);
+            }
+        }
+    }
+
+    /// Which rows may be found is asked first: blocks without any are not read, and the others are counted.
+    fn read_allowed(&mut self, cell: usize, view: &CellView<'_>, bits: &Bits) {
+        let (mut keys, mut probe) = ([[0f32; LANES]], None);
+        for at in 0..view.rows.div_ceil(LANES) {
+            let numbers = view.numbers(at);
+            let padding = (LANES * (at + 1)).saturating_sub(view.rows);
+            let allowed = self.kernel.allowed(&numbers, bits.words()) & u16::MAX >> padding;
+            if allowed != 0 {
+                self.looked.rows += allowed.count_ones();
+                let (probe, margin) = *probe.get_or_insert_with(|| self.probe(cell));
+                let block_bytes = Width::Nibble.block_bytes(probe.query.len());
+                self.kernel.scan(Width::Nibble, &view.blocks[at * block_bytes..][..block_bytes], &probe, &mut keys);
+                let near = self.kernel.below(&keys[0], self.best.limit() + margin) & allowed;
+                self.take(near, &keys[0], &numbers, margin);
             }
         }
     }
@@ -342,13 +387,5 @@ impl<'a> Walk<'a> {
         }
         debug_assert!(best.heap.iter().all(|item| self.allow.contains(*item as u32)));
         (best.hits(distance), self.looked)
-    }
-}
-
-impl Structure {
-    /// Asks for the first bytes of a cell that is read soon.
-    fn ahead(&self, cell: usize, bytes: usize) {
-        let start = self.blocks_of(cell);
-        prefetch_bytes(&start[..bytes.min(start.len())]);
     }
 }

@@ -68,12 +68,12 @@ impl World {
     fn find(&self, query: &[f32], allow: Allow<'_>, k: usize, effort: Effort) -> (Vec<Hit>, Looked) {
         let rows = self.structure.rows();
         let allowed = if let Allow::Only(bits) = allow { bits.count() } else { rows };
-        self.by(query, allow, plan(rows, allowed, k), k, effort)
+        self.by(query, allow, self.cells.plan(rows, allowed, k, effort), k, effort)
     }
 
     /// Through the cells, whatever the plan would be.
-    fn cells(&self, query: &[f32], allow: Allow<'_>, test_first: bool) -> Vec<Hit> {
-        let plan = Plan { path: Path::Cells { test_first }, why: "a test" };
+    fn cells(&self, query: &[f32], allow: Allow<'_>) -> Vec<Hit> {
+        let plan = Plan { path: Path::Cells, why: "a test" };
         self.by(query, allow, plan, K, Effort::default()).0
     }
 
@@ -196,10 +196,8 @@ fn few_survivors_are_all_found() {
 #[test]
 fn the_walk_ends_only_when_enough_is_found() {
     let world = World::new(Distance::L2, 16, vectors(3000, 16, 5, 1), 16);
-    for test_first in [true, false] {
-        let bits = Bits::of(3000, |row| row % 500 == 3);
-        assert_eq!(world.cells(&[0.5; 16], Allow::Only(&bits), test_first), world.exact(&[0.5; 16], Allow::Only(&bits), K));
-    }
+    let bits = Bits::of(3000, |row| row % 500 == 3);
+    assert_eq!(world.cells(&[0.5; 16], Allow::Only(&bits)), world.exact(&[0.5; 16], Allow::Only(&bits), K));
 }
 
 #[test]
@@ -220,10 +218,10 @@ fn odd_sets_are_searched_like_any() {
             let mut queries = vectors(4, dim, 4, 9);
             queries.extend(vec![0.0; dim]);
             for query in queries.chunks(dim) {
-                for test_first in [true, false] {
-                    let hits = world.cells(query, Allow::All, test_first);
+                let all = Bits::all(world.structure.rows());
+                for allow in [Allow::All, Allow::Only(&all)] {
+                    let hits = world.cells(query, allow);
                     assert_eq!(hits.len(), K.min(world.structure.rows() as usize), "{distance:?} {dim}");
-                    world.check(query, Allow::All, &hits);
                 }
             }
         }
@@ -238,7 +236,7 @@ fn a_segment_without_rows_is_no_special_case() {
     let nothing = Batches::new(8, []);
     build(&cells, 1, &nothing, &OsDisk, &path, &crew()).unwrap();
     let structure = Structure::open(&OsDisk, &path).unwrap();
-    let plan = Plan { path: Path::Cells { test_first: false }, why: "a test" };
+    let plan = Plan { path: Path::Cells, why: "a test" };
     let asked = cells.ask(&[1.0; 8]);
     assert_eq!(structure.search(&asked, &nothing, Allow::All, plan, K, Effort::default()).unwrap().0, []);
 }
@@ -283,7 +281,7 @@ fn a_changed_byte_is_never_served() {
     flip_every_byte(&world.path, |path| Structure::open(&OsDisk, path)?.verify());
     // The same at the first search, which reads all cells of so small a segment.
     let asked = world.cells.ask(&[0.0; 8]);
-    let plan = Plan { path: Path::Cells { test_first: false }, why: "a test" };
+    let plan = Plan { path: Path::Cells, why: "a test" };
     flip_every_byte(&world.path, |path| {
         let structure = Structure::open(&OsDisk, path)?;
         structure.search(&asked, &world.batches(), Allow::All, plan, 150, Effort::default()).map(|_| ())
@@ -295,7 +293,8 @@ fn other_cells_are_refused() {
     let world = World::new(Distance::L2, 8, vectors(500, 8, 3, 1), 4);
     let others = Cells::train(Distance::L2, 8, vectors(500, 8, 3, 1), 4, 6, &crew()).unwrap();
     let asked = others.ask(&[0.0; 8]);
-    let found = world.structure.search(&asked, &world.batches(), Allow::All, plan(500, 500, 1), 1, Effort::default());
+    let plan = others.plan(500, 500, 1, Effort::default());
+    let found = world.structure.search(&asked, &world.batches(), Allow::All, plan, 1, Effort::default());
     assert!(matches!(found, Err(Error::Corrupt { .. })));
 }
 
@@ -406,32 +405,31 @@ fn a_failing_disk_is_told_and_leaves_no_structure() {
 }
 
 #[test]
-fn plans_follow_from_counts() {
-    use knarr_base::limit::INDEX_SURVIVORS;
-    let few = INDEX_SURVIVORS as u32;
-    let cells = |test_first| Path::Cells { test_first };
-    for (rows, allowed, k, path) in [
-        (1_000_000, 1_000_000, 10, cells(false)),
-        (1_000_000, 990_000, 10, cells(false)),
-        (1_000_000, 250_000, 10, cells(false)),
-        (1_000_000, 249_999, 10, cells(true)),
-        (1_000_000, few + 1, 10, cells(true)),
-        (1_000_000, few, 10, Path::Survivors),
-        (1_000_000, 0, 10, Path::Survivors),
-        (1_000_000, 6000, 5000, Path::Survivors),
-        (1_000_000, 1_000_000, 5000, cells(false)),
-        (0, 0, 10, Path::Survivors),
+fn plans_follow_from_what_each_way_costs() {
+    let facts = |allowed, k, cells, read| super::plan::Facts { allowed, k, dim: 128, cells, read };
+    for (facts, path) in [
+        (facts(1_000_000, 10, 20.0, 2000.0), Path::Cells),
+        (facts(30_000, 10, 60.0, 500.0), Path::Cells),
+        (facts(300, 10, 800.0, 60.0), Path::Survivors),
+        (facts(0, 10, 0.0, 0.0), Path::Survivors),
+        (facts(1_000_000, 5000, 1000.0, 100_000.0), Path::Cells),
+        (facts(10_000, 5000, 10.0, 100.0), Path::Survivors),
     ] {
-        let plan = plan(rows, allowed, k);
-        assert_eq!(plan.path, path, "{allowed} of {rows}, {k} wanted: {}", plan.why);
-        assert!(!plan.why.is_empty());
+        let plan = super::plan::plan(facts);
+        assert_eq!(plan.path, path, "{facts:?}: {}", plan.why);
     }
+    let world = World::new(Distance::L2, 16, vectors(3000, 16, 5, 1), 30);
+    let path = |allowed, k| world.cells.plan(3000, allowed, k, Effort::default()).path;
+    assert_eq!((path(3000, 10), path(3000, 3000), path(5, 10)), (Path::Cells, Path::Survivors, Path::Survivors));
 }
 
 #[test]
 fn bits_count_join_and_list_rows() {
     let odd = Bits::of(77, |row| row % 2 == 1);
-    assert_eq!((odd.count(), odd.rows(), odd.contains(3), odd.contains(4), odd.contains(1000)), (38, 77, true, false, false));
+    assert_eq!(
+        (odd.count(), odd.rows(), odd.contains(3), odd.contains(4), odd.contains(1000)),
+        (38, 77, true, false, false)
+    );
     let dead: roaring::RoaringBitmap = [1, 3, 70, 900].into_iter().collect();
     let mut rest = odd.clone();
     rest.remove(&dead);

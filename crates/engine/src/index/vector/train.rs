@@ -3,7 +3,7 @@
 use knarr_base::limit;
 
 use super::Distance;
-use super::cells::{Assigner, Cells, Centres, turn};
+use super::cells::{Assigner, Cells, Centres, Measured, NEIGHBOURS, turn};
 use super::code::Metric;
 use super::crew::Crew;
 use super::kernel::Kernel;
@@ -14,14 +14,14 @@ use crate::error::Result;
 const ROUNDS: usize = 8;
 /// Vectors of one job: a few milliseconds of work.
 const JOB_ROWS: usize = 16 * 1024;
-/// Vectors of the sample that are used as queries to measure the reach.
+/// Vectors of the sample that are used as queries, to measure what theirs take.
 const PROBES: usize = 256;
-/// Neighbours of each whose reach is measured.
-const NEIGHBOURS: usize = 10;
-/// Share of those neighbours which the default effort must find.
-const FOUND: f64 = 0.98;
-/// Least reach: cells whose centre is as near as the neighbours found are always looked at.
-const REACH_MIN: f32 = 0.05;
+/// Share of those neighbours that must lie in the cells which the default effort may read.
+const FOUND: f64 = 0.975;
+/// Share of them that must lie in cells whose order is within the slack.
+const WITHIN_SLACK: f64 = 0.995;
+/// Which rows of the sample may be found: one of so many.
+const THINNINGS: [usize; 3] = [1, 10, 100];
 
 /// Number of cells for an index of so many rows, and of how many rows training wants a sample.
 pub fn cells_for(rows: u64, dim: usize) -> (usize, usize) {
@@ -63,8 +63,9 @@ impl Cells {
             }
         }
         let radii = radii(&sample, dim, &owners, &centroids);
-        let mut cells = Cells::assemble(generation, distance, dim, centroids, radii, 0.0);
-        cells.reach = reach(&cells, &sample, &owners, crew)?;
+        let nothing = Measured { rows: rows as f32, slack: 0.0, shares: [1.0; THINNINGS.len()] };
+        let mut cells = Cells::assemble(generation, distance, dim, centroids, radii, nothing);
+        cells.measured = measure(&cells, &sample, &owners, crew)?;
         Ok(cells)
     }
 }
@@ -143,57 +144,68 @@ fn radii(sample: &[f32], dim: usize, owners: &[u32], centroids: &[f32]) -> Vec<f
     sums.iter().map(|(sum, n)| if *n < 4 { typical } else { sum / f64::from(*n) }).map(|r| r.sqrt() as f32).collect()
 }
 
-/// The reach at which the default effort looks into the cells of [`FOUND`] of all neighbours. Rows of the sample ask
-/// for their neighbours in the sample, all of it and thinner parts, as a filter would leave them.
-fn reach(cells: &Cells, sample: &[f32], owners: &[u32], crew: &Crew) -> Result<f32> {
+/// Rows of the sample ask for their neighbours in the sample, all of it and thinner parts, as a filter would leave
+/// them: how much has to be read to find them?
+fn measure(cells: &Cells, sample: &[f32], owners: &[u32], crew: &Crew) -> Result<Measured> {
     let rows = owners.len();
+    let mut counts = vec![0u32; cells.count()];
+    owners.iter().for_each(|owner| counts[*owner as usize] += 1);
     let probes = PROBES.min(rows);
-    let needed = crew.each(probes, |n| Ok(needed_by(cells, sample, owners, n * rows / probes)))?;
-    let mut most = REACH_MIN;
-    for thinning in 0..THINNINGS.len() {
-        let mut needed: Vec<f32> = needed.iter().flat_map(|levels| levels[thinning].iter().copied()).collect();
-        if !needed.is_empty() {
-            needed.sort_unstable_by(f32::total_cmp);
-            let at = (needed.len() as f64 * FOUND) as usize;
-            if std::env::var("KNARR_TRACE").is_ok() {
-                eprintln!("thinning {} reach {}", THINNINGS[thinning], needed[at.min(needed.len() - 1)]);
-            }
-            most = most.max(needed[at.min(needed.len() - 1)]);
-        }
+    let needs = crew.each(probes, |n| Ok(needs(cells, sample, owners, &counts, n * rows / probes)))?;
+    let mut measured = Measured { rows: rows as f32, slack: 0.0, shares: [1.0; THINNINGS.len()] };
+    let mut slacks = Vec::new();
+    for (thinning, share) in measured.shares.iter_mut().enumerate() {
+        let needs = || needs.iter().flat_map(|levels| &levels[thinning]);
+        slacks.extend(needs().map(|need| need.slack));
+        *share = quantile(needs().map(|need| need.share).collect(), FOUND).unwrap_or(1.0);
     }
-    Ok(most)
+    measured.slack = quantile(slacks, WITHIN_SLACK).unwrap_or(f32::MAX).max(0.0);
+    Ok(measured)
 }
 
-/// One of so many rows is kept.
-const THINNINGS: [usize; 3] = [1, 10, 100];
+fn quantile(mut values: Vec<f32>, share: f64) -> Option<f32> {
+    values.sort_unstable_by(f32::total_cmp);
+    values.get(((values.len() as f64 * share) as usize).min(values.len().saturating_sub(1))).copied()
+}
 
-/// What reach each of the neighbours of one row needs, per thinning.
-fn needed_by(cells: &Cells, sample: &[f32], owners: &[u32], probe: usize) -> [Vec<f32>; THINNINGS.len()] {
-    let (kernel, dim, metric) = (Kernel::best(), cells.dim, Metric::from(cells.distance));
-    let query = &sample[probe * dim..(probe + 1) * dim];
-    let key = |vector: &[f32]| match metric {
-        Metric::L2 => kernel.l2(query, vector),
-        Metric::Ip => -kernel.dot(query, vector),
+/// What finding one neighbour takes.
+struct Need {
+    /// Slopes of the query between the neighbours' keys and the order of its cell.
+    slack: f32,
+    /// Share of the rows in its cell and in all before it.
+    share: f32,
+}
+
+/// The needs of the neighbours of one row, per thinning.
+fn needs(cells: &Cells, sample: &[f32], owners: &[u32], counts: &[u32], probe: usize) -> [Vec<Need>; THINNINGS.len()] {
+    let (kernel, dim) = (Kernel::best(), cells.dim);
+    let vector = &sample[probe * dim..(probe + 1) * dim];
+    let key = |other: &[f32]| match Metric::from(cells.distance) {
+        Metric::L2 => kernel.l2(vector, other),
+        Metric::Ip => -kernel.dot(vector, other),
     };
-    let length = kernel.dot(query, query).sqrt();
     let mut keys: Vec<(f32, usize)> = sample.chunks_exact(dim).map(key).zip(0..).collect();
     keys.swap_remove(probe);
+    let query = cells.ask_turned(vector.to_vec());
+    let mut order: Vec<usize> = (0..cells.count()).collect();
+    order.sort_unstable_by(|a, b| query.order[*a].total_cmp(&query.order[*b]));
+    let (mut read, mut before) = (0u32, vec![0u32; cells.count()]);
+    for cell in order {
+        read += counts[cell];
+        before[cell] = read;
+    }
     THINNINGS.map(|step| {
         let mut kept: Vec<(f32, usize)> = keys.iter().copied().filter(|(_, row)| row % step == 0).collect();
         if kept.len() <= NEIGHBOURS {
             return Vec::new();
         }
-        kept.select_nth_unstable_by(NEIGHBOURS - 1, |a, b| a.0.total_cmp(&b.0));
-        let last = kept[NEIGHBOURS - 1].0;
-        let reach = |row: usize| {
+        let (_, last, _) = kept.select_nth_unstable_by(NEIGHBOURS - 1, |a, b| a.0.total_cmp(&b.0));
+        let last = last.0;
+        let need = |row: usize| {
             let cell = owners[row] as usize;
-            let (centre, radius) = (key(cells.centroid(cell)), cells.radii[cell]);
-            let (gap, unit) = match metric {
-                Metric::L2 => (centre + radius * radius - last, 2.0 * radius * centre.max(0.0).sqrt()),
-                Metric::Ip => (centre - last, radius * length),
-            };
-            if unit > 0.0 { gap / unit } else { 0.0 }
+            let slack = if query.slope > 0.0 { (query.order[cell] - last) / query.slope } else { 0.0 };
+            Need { slack, share: before[cell] as f32 / owners.len() as f32 }
         };
-        kept[..NEIGHBOURS].iter().map(|(_, row)| reach(*row)).collect()
+        kept[..NEIGHBOURS].iter().map(|(_, row)| need(*row)).collect()
     })
 }

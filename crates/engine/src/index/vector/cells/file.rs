@@ -5,7 +5,7 @@ use std::path::Path;
 
 use knarr_base::limit;
 
-use super::Cells;
+use super::{Cells, Measured};
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::index::vector::Distance;
@@ -47,8 +47,10 @@ impl Cells {
         out[8..12].copy_from_slice(&FORMAT.to_le_bytes());
         out[16..24].copy_from_slice(&self.generation.to_le_bytes());
         let number = |n: usize| u32::try_from(n).expect("limit::INDEX_CELLS and limit::VECTOR_DIM_MAX are small");
-        let words = [number(self.dim), self.distance.code(), number(self.count()), self.reach.to_bits()];
-        for (at, word) in words.into_iter().enumerate() {
+        let Measured { rows, slack, shares: [all, tenth, hundredth] } = self.measured;
+        let measured = [rows, slack, all, tenth, hundredth].map(f32::to_bits);
+        let words = [number(self.dim), self.distance.code(), number(self.count())].into_iter().chain(measured);
+        for (at, word) in words.enumerate() {
             out[24 + at * 4..28 + at * 4].copy_from_slice(&word.to_le_bytes());
         }
         let crc = checksum(&out);
@@ -78,7 +80,10 @@ impl Cells {
         let float = |b: &[u8]| f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
         let mut centroids: Vec<f32> = bytes[HEADER_BYTES..].chunks_exact(4).map(float).collect();
         let radii = centroids.split_off(count * dim);
-        Ok(Self::assemble(generation, distance, dim, centroids, radii, f32::from_bits(word(36))))
+        let measured = |at: usize| f32::from_bits(word(36 + 4 * at));
+        let shares = [measured(2), measured(3), measured(4)];
+        let measured = Measured { rows: measured(0), slack: measured(1), shares };
+        Ok(Self::assemble(generation, distance, dim, centroids, radii, measured))
     }
 }
 

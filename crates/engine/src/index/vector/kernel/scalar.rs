@@ -37,9 +37,8 @@ pub(super) fn scan(width: Width, blocks: &[u8], probe: &Probe<'_>, keys: &mut [[
         let (scales, rest) = block.split_at(LANES * 4);
         let (terms, codes) = rest.split_at(LANES * 4);
         for (lane, key) in keys.iter_mut().enumerate() {
-            let products = probe.query.iter().enumerate().map(|(dim, q)| {
-                i32::from(code(width, codes, lane, dim)) * i32::from(*q)
-            });
+            let products =
+                probe.query.iter().enumerate().map(|(dim, q)| i32::from(code(width, codes, lane, dim)) * i32::from(*q));
             let sum: i32 = products.sum();
             *key = finish(probe, float(scales, lane), float(terms, lane), sum);
         }

@@ -181,12 +181,10 @@ pub(super) unsafe fn scan_avx512(width: Width, blocks: &[u8], probe: &Probe<'_>,
                     }
                 }
             }
-            let sum =
-                _mm512_add_epi32(_mm512_add_epi32(sums[0], sums[1]), _mm512_add_epi32(sums[2], sums[3]));
+            let sum = _mm512_add_epi32(_mm512_add_epi32(sums[0], sums[1]), _mm512_add_epi32(sums[2], sums[3]));
             let (scale, term) = (_mm512_loadu_ps(at.cast()), _mm512_loadu_ps(at.add(LANES * 4).cast()));
             let centred = _mm512_sub_ps(_mm512_cvtepi32_ps(sum), offset);
-            let key =
-                _mm512_add_ps(_mm512_add_ps(base, term), _mm512_mul_ps(_mm512_mul_ps(factor, scale), centred));
+            let key = _mm512_add_ps(_mm512_add_ps(base, term), _mm512_mul_ps(_mm512_mul_ps(factor, scale), centred));
             _mm512_storeu_ps(keys.as_mut_ptr(), key);
         }
     }
