@@ -15,6 +15,8 @@ use crate::error::Result;
 const FIRST_CELLS: usize = 3;
 /// The slack grows with this power of the effort: slowly, as it is a distance and the rows within it grow much faster.
 const SLACK_POWER: f32 = 0.25;
+/// Rows that a filter by chance would have let through before their absence is held against it.
+const EXPECTED_MIN: f32 = 32.0;
 /// Standard deviations of the coding error that a candidate may be behind and still be scored.
 const MARGIN: f32 = 3.0;
 /// Candidates kept at most, beyond a few for each row wanted: many equal rows would otherwise all be scored.
@@ -206,6 +208,8 @@ struct Enough {
     walk: f32,
     /// Rows to read that may be found.
     read: f32,
+    /// The filter leaves few rows near the query, so what was measured near sampled rows says nothing.
+    against: bool,
 }
 
 impl Enough {
@@ -213,15 +217,17 @@ impl Enough {
         let rows = walk.structure.rows() as f32;
         let allowed = if let Allow::Only(bits) = walk.allow { bits.count() as f32 } else { rows };
         let share = |rows| measured.share(rows, walk.k) * times;
-        Self { rows, allowed, walk: rows * share(rows), read: allowed * share(allowed) }
+        Self { rows, allowed, walk: rows * share(rows), read: allowed * share(allowed), against: false }
     }
 
-    /// Rows that may be found are rarer near the query than elsewhere, if a filter is against it. Then those far away
-    /// count, where the order of cells tells less: so much more of them has to be read.
-    fn reached(&self, walked: u32, read: u32) -> bool {
+    /// Asked after every cell. A filter is judged by what was read alone, not by the effort, so that less effort never
+    /// takes a filter for one against the query that more effort does not.
+    fn reached(&mut self, walked: u32, read: u32) -> bool {
         let (walked, read) = (walked as f32, read as f32);
-        let rarer = (walked / self.rows * self.allowed / read.max(1.0)).max(1.0);
-        walked >= self.walk && read >= self.read * rarer * rarer
+        let expected = walked / self.rows * self.allowed;
+        self.against |= expected >= EXPECTED_MIN && read * 2.0 < expected;
+        let rarer = (expected / read.max(1.0)).max(1.0);
+        !self.against && walked >= self.walk && read >= self.read * rarer * rarer
     }
 }
 
@@ -248,12 +254,12 @@ impl<'a> Walk<'a> {
         let measured = &self.query.cells.measured;
         // A query that holds what is no number has no slope; it finds what it finds.
         let slack = (measured.slack * self.query.slope * effort.times().powf(SLACK_POWER)).max(0.0);
-        let enough = Enough::new(self, measured, effort.times());
+        let mut enough = Enough::new(self, measured, effort.times());
         let mut order = self.query.order.clone();
         for _ in 0..FIRST_CELLS.min(order.len()) {
             let least = order.iter().fold(f32::INFINITY, |least, key| if *key < least { *key } else { least });
             let Some(cell) = order.iter().position(|key| *key == least) else { break };
-            if self.best.full() && enough.reached(self.walked, self.looked.rows) {
+            if enough.reached(self.walked, self.looked.rows) && self.best.full() {
                 return Ok(());
             }
             self.cell(cell)?;
@@ -266,7 +272,8 @@ impl<'a> Walk<'a> {
         let mut left = BinaryHeap::from(left);
         while let Some(Reverse(next)) = left.pop() {
             let beyond = key_of(next) >= self.best.limit() + slack;
-            if self.best.full() && (beyond || enough.reached(self.walked, self.looked.rows)) {
+            let reached = enough.reached(self.walked, self.looked.rows);
+            if self.best.full() && (beyond || reached) {
                 break;
             }
             if let Some(Reverse(after)) = left.peek() {
@@ -362,7 +369,7 @@ impl<'a> Walk<'a> {
     /// Drops candidates that cannot matter any more, and past the bound the farthest.
     fn thin(&mut self) {
         let (limit, most) = (self.best.limit() + self.margin, CANDIDATES + 4 * self.k);
-        self.candidates.retain(|(key, _)| *key < limit);
+        self.candidates.retain(|(key, _)| *key <= limit);
         if self.candidates.len() > most {
             self.candidates.select_nth_unstable_by_key(most, |(key, row)| packed(*key, *row));
             self.candidates.truncate(most);

@@ -18,7 +18,7 @@ use std::sync::OnceLock;
 pub(crate) const LANES: usize = 16;
 /// Dimensions that one load of nibbles covers; codes are padded to a multiple of it.
 pub(crate) const GROUP: usize = 8;
-/// Rows whose keys [`Kernel::scan`] computes at most at once.
+/// Blocks whose keys a search computes at once.
 pub(crate) const SCAN_BLOCKS: usize = 32;
 
 /// Instruction sets that the kernels know.
@@ -78,7 +78,6 @@ type Below = unsafe fn(&[f32; LANES], f32) -> u16;
 
 /// The functions of one level.
 pub(crate) struct Kernel {
-    level: Level,
     dot: Floats,
     l2: Floats,
     scan: Scan,
@@ -88,7 +87,6 @@ pub(crate) struct Kernel {
 }
 
 static SCALAR: Kernel = Kernel {
-    level: Level::Scalar,
     dot: scalar::dot,
     l2: scalar::l2,
     scan: scalar::scan,
@@ -98,7 +96,6 @@ static SCALAR: Kernel = Kernel {
 };
 #[cfg(target_arch = "x86_64")]
 static AVX2: Kernel = Kernel {
-    level: Level::Avx2,
     dot: x86::dot_avx2,
     l2: x86::l2_avx2,
     scan: x86::scan_avx2,
@@ -108,7 +105,6 @@ static AVX2: Kernel = Kernel {
 };
 #[cfg(target_arch = "x86_64")]
 static AVX512: Kernel = Kernel {
-    level: Level::Avx512,
     dot: x86::dot_avx512,
     l2: x86::l2_avx512,
     scan: x86::scan_avx512,
@@ -138,12 +134,6 @@ impl Kernel {
             #[cfg(not(target_arch = "x86_64"))]
             Level::Avx2 | Level::Avx512 => None,
         }
-    }
-
-    /// Which one it is.
-    #[cfg(test)]
-    pub(crate) fn level(&self) -> Level {
-        self.level
     }
 
     /// Inner product of two vectors of one length.
