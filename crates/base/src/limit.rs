@@ -169,7 +169,7 @@ pub const TASK_RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Rows of a cell, about: twice as many halve the cost of ranking cells and double that of reading them.
 pub const INDEX_CELL_ROWS: u64 = 100;
 /// Cells of an index; ranking more would cost more than it saves.
-pub const INDEX_CELLS: usize = 8192;
+pub const INDEX_CELLS: usize = 4096;
 /// Sampled rows per cell that training looks at.
 pub const INDEX_TRAIN_ROWS_PER_CELL: usize = 32;
 /// Sampled rows per cell below which there are fewer cells instead.

@@ -5,7 +5,7 @@ mod file;
 
 use super::Distance;
 use super::code::{Coder, Metric, Quantised};
-use super::kernel::{Kernel, LANES, Width};
+use super::kernel::{Kernel, LANES, Width, least};
 use super::rotate::Rotation;
 
 /// Bytes that start at a multiple of 64, which is what block kernels like.
@@ -215,7 +215,7 @@ impl Cells {
         order.truncate(self.count());
         let slope = match Metric::from(self.distance) {
             Metric::L2 => {
-                let nearest = order.iter().fold(f32::INFINITY, |least, key| least.min(*key)).max(0.0).sqrt();
+                let nearest = least(&order).max(0.0).sqrt();
                 for (key, radius) in order.iter_mut().zip(&self.radii) {
                     *key += radius * radius - 2.0 * ORDER_REACH * radius * key.max(0.0).sqrt();
                 }
@@ -228,7 +228,7 @@ impl Cells {
             }
         };
         let radius = self.radii.iter().sum::<f32>() / self.radii.len() as f32;
-        Query { cells: self, vector: Vec::new(), turned, length, coded, order, slope: slope * radius }
+        Query { cells: self, vector: Vec::new(), turned, length, coded, order, slope: slope * radius, radius }
     }
 }
 
@@ -256,4 +256,6 @@ pub struct Query<'a> {
     pub(super) order: Vec<f32>,
     /// What one more radius of reach is worth in keys.
     pub(super) slope: f32,
+    /// Of the cells, on average.
+    pub(super) radius: f32,
 }

@@ -6,7 +6,7 @@ use std::collections::BinaryHeap;
 use super::cells::Measured;
 use super::code::{Metric, NIBBLE_ERROR};
 use super::file::{CellView, Structure};
-use super::kernel::{Kernel, LANES, Probe, SCAN_BLOCKS, Width, prefetch};
+use super::kernel::{Kernel, LANES, Probe, SCAN_BLOCKS, Width, least, prefetch};
 use super::plan::{Effort, Path, Plan};
 use super::{Allow, Batches, Bits, Distance, Query};
 use crate::error::Result;
@@ -19,8 +19,9 @@ const SLACK_POWER: f32 = 0.25;
 const EXPECTED_MIN: f32 = 32.0;
 /// Standard deviations of the coding error that a candidate may be behind and still be scored.
 const MARGIN: f32 = 3.0;
-/// Candidates kept at most, beyond a few for each row wanted: many equal rows would otherwise all be scored.
-const CANDIDATES: usize = 2048;
+/// Candidates kept at most, beyond a few for each row wanted. Many equal rows would otherwise all be scored; a filter that
+/// forbids all that is near leaves many that are nearly equal, and those have to be.
+const CANDIDATES: usize = 32 * 1024;
 /// Vectors asked for ahead of the one that is scored.
 const AHEAD: usize = 8;
 
@@ -252,12 +253,11 @@ impl<'a> Walk<'a> {
     /// until enough rows were read. More effort only moves both ends, so what it reads begins with what less reads.
     fn run(&mut self, effort: Effort) -> Result<()> {
         let measured = &self.query.cells.measured;
-        // A query that holds what is no number has no slope; it finds what it finds.
-        let slack = (measured.slack * self.query.slope * effort.times().powf(SLACK_POWER)).max(0.0);
+        let slack = measured.slack * effort.times().powf(SLACK_POWER);
         let mut enough = Enough::new(self, measured, effort.times());
         let mut order = self.query.order.clone();
         for _ in 0..FIRST_CELLS.min(order.len()) {
-            let least = order.iter().fold(f32::INFINITY, |least, key| if *key < least { *key } else { least });
+            let least = least(&order);
             let Some(cell) = order.iter().position(|key| *key == least) else { break };
             if enough.reached(self.walked, self.looked.rows) && self.best.full() {
                 return Ok(());
@@ -265,13 +265,13 @@ impl<'a> Walk<'a> {
             self.cell(cell)?;
             order[cell] = f32::NAN;
         }
-        let limit = self.best.limit() + slack;
+        let limit = self.limit(slack);
         // Comparisons with NaN are false: cells that were read are left out, cells of no known order are kept.
         let left = order.iter().enumerate().filter(|(_, key)| **key < limit || limit == f32::INFINITY && !key.is_nan());
         let left: Vec<Reverse<u64>> = left.map(|(cell, key)| Reverse(packed(*key, cell as u32))).collect();
         let mut left = BinaryHeap::from(left);
         while let Some(Reverse(next)) = left.pop() {
-            let beyond = key_of(next) >= self.best.limit() + slack;
+            let beyond = key_of(next) >= self.limit(slack);
             let reached = enough.reached(self.walked, self.looked.rows);
             if self.best.full() && (beyond || reached) {
                 break;
@@ -282,6 +282,18 @@ impl<'a> Walk<'a> {
             self.cell(next as u32 as usize)?;
         }
         Ok(())
+    }
+
+    /// The order of the first cell that no longer matters: `slack` slopes beyond the `k`-th key.
+    fn limit(&self, slack: f32) -> f32 {
+        let (limit, slope) = (self.best.limit(), self.query.slope);
+        if limit == f32::INFINITY {
+            return limit;
+        }
+        // Squared distances grow the faster the farther away they are; all near rows may be forbidden.
+        let slope =
+            if self.metric == Metric::L2 { slope.max(2.0 * self.query.radius * limit.max(0.0).sqrt()) } else { slope };
+        limit + slack * slope
     }
 
     /// Reads one cell.

@@ -180,6 +180,17 @@ impl Kernel {
     }
 }
 
+/// The least of some numbers, NaN apart; infinity of none. In lanes, because one chain of comparisons would wait for
+/// each of them.
+pub(crate) fn least(numbers: &[f32]) -> f32 {
+    let mut lanes = [f32::INFINITY; LANES];
+    let (whole, rest) = numbers.as_chunks::<LANES>();
+    for chunk in whole {
+        lanes.iter_mut().zip(chunk).for_each(|(lane, x)| *lane = if *x < *lane { *x } else { *lane });
+    }
+    lanes.iter().chain(rest).fold(f32::INFINITY, |least, x| if *x < least { *x } else { least })
+}
+
 /// Asks for the cache lines of a vector that is needed soon. A hint; it reads nothing.
 pub(crate) fn prefetch(vector: &[f32]) {
     #[cfg(target_arch = "x86_64")]

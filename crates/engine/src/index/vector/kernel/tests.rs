@@ -90,6 +90,19 @@ proptest! {
     }
 }
 
+#[test]
+fn the_least_is_found_wherever_it_is() {
+    for len in [0, 1, 15, 16, 17, 40] {
+        for at in 0..len {
+            let mut numbers = vec![1.0; len];
+            numbers[at] = -2.0;
+            numbers[(at + 1) % len] = if len > 1 { f32::NAN } else { -2.0 };
+            assert_eq!(least(&numbers), -2.0, "{at} of {len}");
+        }
+    }
+    assert_eq!(least(&[]), f32::INFINITY);
+}
+
 /// The greatest sums of the largest dimension stay within their integers at every level.
 #[test]
 fn extremes_do_not_saturate() {
