@@ -4,7 +4,7 @@
 //! bits per dimension of each row, cell by cell, in an immutable file that is mapped. A search ranks the cells for its
 //! query ([`Cells::ask`]), reads codes in that order until no cell can hold a better row, and scores the best
 //! candidates with the vectors of the segment, so scores are exact and only the choice of candidates is approximate.
-//! `docs/decisions/0003-search-structure.md` says why; FORMAT.md has the bytes.
+//! `docs/decisions/0004-search-structure.md` says why; FORMAT.md has the bytes.
 //!
 //! Everything here is computing in the caller's thread; training and building share a [`Crew`]. Nothing knows tables,
 //! masks or filters: callers bring the vectors ([`Batches`]) and which rows may be found ([`Allow`]).
