@@ -162,7 +162,6 @@ impl Writer {
         }
         table.extend(crc32c::crc32c(&table).to_le_bytes());
         self.put(&table)?;
-        fail::fail_point!("index::vector::before_sync");
         self.file.sync().map_err(|e| Error::io(&self.what, e))
     }
 

@@ -17,7 +17,7 @@ const JOB_ROWS: usize = 16 * 1024;
 /// Vectors of the sample that are used as queries, to measure what theirs take.
 const PROBES: usize = 256;
 /// Share of those neighbours that must lie in the cells which the default effort may read.
-const FOUND: f64 = 0.975;
+const FOUND: f64 = 0.985;
 /// Share of them that must lie in cells whose order is within the slack.
 const WITHIN_SLACK: f64 = 0.995;
 /// Which rows of the sample may be found: one of so many.
