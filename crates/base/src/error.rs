@@ -32,6 +32,16 @@ pub enum Kind {
     AliasMissing,
     /// No such index.
     IndexMissing,
+    /// The collection has an index of that name.
+    IndexExists,
+    /// The index is not built yet: wait and send the same request again.
+    IndexNotReady,
+    /// A query vector of the wrong dimension or form.
+    InvalidVector,
+    /// A partition of the wrong type or form.
+    InvalidPartition,
+    /// The embedding model gave no vector, or none is configured.
+    EmbeddingFailed,
     /// A row that must exist does not (update of a missing key).
     RowMissing,
     /// No such task (or not for this caller).
@@ -56,7 +66,7 @@ impl Kind {
     /// True where the same request may succeed later without any change.
     pub fn retryable(self) -> bool {
         match self {
-            Kind::Busy | Kind::Unavailable => true,
+            Kind::Busy | Kind::Unavailable | Kind::IndexNotReady => true,
             Kind::Unauthorized
             | Kind::Forbidden
             | Kind::Invalid
@@ -67,6 +77,10 @@ impl Kind {
             | Kind::CollectionExists
             | Kind::AliasMissing
             | Kind::IndexMissing
+            | Kind::IndexExists
+            | Kind::InvalidVector
+            | Kind::InvalidPartition
+            | Kind::EmbeddingFailed
             | Kind::RowMissing
             | Kind::TaskMissing
             | Kind::NotFound
@@ -79,7 +93,7 @@ impl Kind {
 
     /// True for faults of the server: logged loudly, shown to the caller without detail.
     pub fn server_fault(self) -> bool {
-        matches!(self, Kind::Corrupt | Kind::Internal | Kind::Unavailable)
+        matches!(self, Kind::Corrupt | Kind::Internal | Kind::Unavailable | Kind::EmbeddingFailed)
     }
 }
 

@@ -121,6 +121,33 @@ impl Filter {
         matches!(self, Filter::All)
     }
 
+    /// Every field it names, repeats repeated.
+    pub fn fields(&self) -> Vec<&str> {
+        match self {
+            Filter::All => Vec::new(),
+            Filter::And(parts) | Filter::Or(parts) => parts.iter().flat_map(Filter::fields).collect(),
+            Filter::In { field, .. } | Filter::Range { field, .. } => vec![field],
+            Filter::Circle { fields, .. } => fields.iter().map(String::as_str).collect(),
+        }
+    }
+
+    /// Rows that pass all of `parts`. Nothing is wrapped that need not be, since nesting is bounded.
+    pub fn all_of(parts: impl IntoIterator<Item = Filter>) -> Filter {
+        let mut all = Vec::new();
+        for part in parts {
+            match part {
+                Filter::All => {}
+                Filter::And(inner) => all.extend(inner),
+                other => all.push(other),
+            }
+        }
+        match all.len() {
+            0 => Filter::All,
+            1 => all.remove(0),
+            _ => Filter::And(all),
+        }
+    }
+
     fn check_node(&self, schema: &Schema, depth: usize, nodes: &mut usize) -> Result<()> {
         *nodes += 1;
         if depth > limit::FILTER_DEPTH {

@@ -60,6 +60,11 @@ uuid_id!(
     "table id"
 );
 uuid_id!(
+    /// The incarnation of an index: dropped and made again under the same name, it has another one.
+    IndexId,
+    "index id"
+);
+uuid_id!(
     /// One durable bulk job, as clients see it.
     TaskId,
     "task id"

@@ -1,5 +1,6 @@
 //! Every bound of the system, with its unit and its reason. Nothing else in the code invents a limit.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 // Names and rows (docs/wire/vikingdb.md sections 2.2, 2.4, 3.7).
@@ -83,6 +84,58 @@ pub const FILTER_DEPTH: usize = 12;
 pub const FILTER_NODES: usize = 1024;
 /// Values of one `must` or `must_not`.
 pub const FILTER_VALUES: usize = 10_000;
+
+// Indexes and searches (docs/wire/vikingdb.md sections 2.5 to 2.8, 3.4, 3.7).
+
+/// Indexes of a collection; the vendor's limit.
+pub const INDEXES_PER_COLLECTION: usize = 100;
+/// Indexes of an account; the vendor's limit.
+pub const INDEXES_PER_ACCOUNT: usize = 200;
+/// Cores an index may ask for; the vendor's range. Kept and echoed, nothing is reserved.
+pub const INDEX_CPU_QUOTA: RangeInclusive<u32> = 1..=10_240;
+/// Shards an index may ask for; the vendor's range. Kept and echoed.
+pub const INDEX_SHARDS: RangeInclusive<u32> = 1..=256;
+/// `hnsw_m`: wider than any graph that pays, so that no client's setting is refused without need.
+pub const HNSW_M: RangeInclusive<u32> = 1..=512;
+/// `hnsw_cef` and `hnsw_sef`: see [`HNSW_M`].
+pub const HNSW_CANDIDATES: RangeInclusive<u32> = 1..=65_536;
+/// Query vectors or keys of one search; the vendor's limit.
+pub const SEARCH_QUERIES: usize = 10;
+/// Rows of one search; the vendor's limit.
+pub const SEARCH_LIMIT: usize = 5000;
+/// Rows that a search may skip: it bounds the candidates that one search keeps.
+pub const SEARCH_OFFSET: usize = 100_000;
+/// Operations after a search.
+pub const POST_OPS: usize = 16;
+/// Rows that operations after a search look at, and how many they may for one row of the answer; the vendor's limits.
+pub const POST_OPS_INPUT: usize = 1600;
+/// See [`POST_OPS_INPUT`].
+pub const POST_OPS_INPUT_PER_ROW: usize = 10;
+/// Rows that operations after a search look at when nothing is said; the vendor's default.
+pub const POST_OPS_INPUT_DEFAULT: usize = 1000;
+/// Bytes of a pattern of an operation after a search.
+pub const PATTERN_BYTES: usize = 1024;
+/// Bytes of a compiled pattern: a short text can stand for a huge automaton, and the worst case of reading a text is
+/// its length times this.
+pub const PATTERN_COMPILED_BYTES: usize = 256 * 1024;
+/// Bytes of text that the patterns of one list may read; see [`PATTERN_COMPILED_BYTES`].
+pub const PATTERN_TEXT_BYTES: usize = 4 * 1024 * 1024;
+/// Tokens of a sparse query vector.
+pub const SPARSE_QUERY_TOKENS: usize = 4096;
+/// Factor on the candidates of a search; the vendor's range.
+pub const SEARCH_SCALE: RangeInclusive<f64> = 0.1..=100.0;
+/// Share of the dense score in a hybrid one; the vendor's range.
+pub const DENSE_WEIGHT: RangeInclusive<f64> = 0.2..=1.0;
+/// Groups of an aggregation: bounds the answer, and what one scan keeps in memory.
+pub const AGG_GROUPS: usize = 100_000;
+/// Bytes of a partition's name.
+pub const PARTITION_BYTES: usize = 256;
+/// Partitions that one call may name; the most a collection may have at the vendor.
+pub const PARTITIONS_PER_CALL: usize = 1000;
+/// Partitions that index/info lists; past it the list is cut.
+pub const PARTITIONS_LISTED: usize = 1000;
+/// Keys of index/sort.
+pub const SORT_KEYS: usize = 5000;
 
 // Tables.
 

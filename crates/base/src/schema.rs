@@ -94,6 +94,19 @@ impl FieldType {
         }
     }
 
+    /// True for the types that filters understand and a scalar index may hold.
+    pub fn scalar(self) -> bool {
+        match self {
+            FieldType::Int64
+            | FieldType::Float32
+            | FieldType::String
+            | FieldType::Bool
+            | FieldType::Int64List
+            | FieldType::StringList => true,
+            FieldType::Vector { .. } | FieldType::SparseVector | FieldType::Text | FieldType::Image => false,
+        }
+    }
+
     /// True for the types whose column may hold nulls: absent sparse vectors, texts and images.
     pub fn nullable(self) -> bool {
         matches!(self, FieldType::SparseVector | FieldType::Text | FieldType::Image)
@@ -266,6 +279,11 @@ impl Schema {
             FieldType::Vector { dim } => Some((at, dim)),
             _ => None,
         })
+    }
+
+    /// The sparse vector field, if there is one.
+    pub fn sparse_vector(&self) -> Option<usize> {
+        self.fields.iter().position(|f| f.kind == FieldType::SparseVector)
     }
 }
 

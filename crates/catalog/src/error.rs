@@ -33,6 +33,26 @@ pub enum Error {
         /// The bound.
         max: usize,
     },
+    /// The collection has an index of that name.
+    #[error("index {name} exists")]
+    IndexExists {
+        /// The name asked for.
+        name: String,
+    },
+    /// The collection has no index of that name.
+    #[error("index {name} does not exist")]
+    IndexMissing {
+        /// The name asked for.
+        name: String,
+    },
+    /// The collection or the account is at its bound.
+    #[error("the {of} has {max} indexes, which is the most it may have")]
+    TooManyIndexes {
+        /// Which of the two.
+        of: &'static str,
+        /// The bound.
+        max: usize,
+    },
     /// The account has as many unfinished tasks as it may have.
     #[error("the account has {max} unfinished tasks, which is the most it may have: wait for one to end")]
     TooManyTasks {
@@ -135,7 +155,11 @@ impl Error {
         match self {
             Error::CollectionExists { .. } => Kind::CollectionExists,
             Error::CollectionMissing { .. } => Kind::CollectionMissing,
-            Error::TooManyCollections { .. } | Error::TooManyAliases { .. } => Kind::Refused,
+            Error::IndexExists { .. } => Kind::IndexExists,
+            Error::IndexMissing { .. } => Kind::IndexMissing,
+            Error::TooManyCollections { .. } | Error::TooManyAliases { .. } | Error::TooManyIndexes { .. } => {
+                Kind::Refused
+            }
             Error::TooManyTasks { .. } | Error::Stale { .. } => Kind::Busy,
             Error::TooManyUnits { .. } => Kind::TooLarge,
             Error::TaskMissing { .. } => Kind::TaskMissing,

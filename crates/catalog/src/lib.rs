@@ -1,4 +1,4 @@
-//! Everything durable about names, keys and tasks: keys, buckets, collections, tasks, units, pins and the audit chain.
+//! Everything durable about names, keys and tasks: keys, buckets, collections, indexes, tasks, units, pins and the audit chain.
 //!
 //! One SQL database (SQLite today; every statement is valid for PostgreSQL too, differences live in `dialect`). The
 //! service calls it; it knows neither tables nor files. Every state change and its audit record are one transaction,
@@ -13,6 +13,7 @@ pub mod buckets;
 pub mod collections;
 mod dialect;
 pub mod error;
+pub mod indexes;
 pub mod keys;
 mod migrations;
 pub mod pins;

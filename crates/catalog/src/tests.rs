@@ -12,6 +12,8 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
 
 use crate::audit::Audit;
 use crate::collections::{CollectionChange, NewCollection};
+use crate::indexes::tests::new_index;
+use crate::indexes::{IndexChange, IndexKey};
 use crate::tasks::{NewTask, Status, Task, TaskChange};
 use crate::{Catalog, Error, FAILPOINTS, MasterKey, dialect};
 
@@ -193,11 +195,11 @@ async fn a_closed_catalog_says_so() {
 async fn a_newer_schema_is_refused_and_untouched() {
     let home = Home::new();
     home.open().await.close().await;
-    home.raw("INSERT INTO schema_versions (version, digest, applied_ms) VALUES (2, zeroblob(32), 0)").await;
+    home.raw("INSERT INTO schema_versions (version, digest, applied_ms) VALUES (3, zeroblob(32), 0)").await;
     let before = home.dump().await;
     let master = MasterKey::from_hex(&home.master).unwrap();
     let Err(error) = home.try_open(master).await else { panic!("opened a newer schema") };
-    assert!(matches!(error, Error::SchemaNewer { found: 2, known: 1 }), "{error:?}");
+    assert!(matches!(error, Error::SchemaNewer { found: 3, known: 2 }), "{error:?}");
     assert_eq!(home.dump().await, before);
 }
 
@@ -291,6 +293,10 @@ async fn abandoned_calls_leave_all_or_nothing() {
     assert_eq!(catalog.open_tasks().await.unwrap().len() as u64, records - 1);
 }
 
+fn first_index(account: &AccountId) -> IndexKey<'_> {
+    IndexKey { account, collection: "first", name: "first" }
+}
+
 /// One call for each kind of write; the fixture lets each of them change something.
 async fn write_once(catalog: &Catalog, op: &str, task: &Task, ended: &Task, fence: u64) -> Result<(), Error> {
     let (by, owner) = (key(), account("default"));
@@ -308,6 +314,15 @@ async fn write_once(catalog: &Catalog, op: &str, task: &Task, ended: &Task, fenc
             catalog.update_collection(&by, &owner, "first", change).await.map(drop)
         }
         "drop_collection" => catalog.drop_collection(&by, &owner, "first").await.map(drop),
+        "create_index" => {
+            let collection = catalog.collection(&owner, "first").await?.unwrap();
+            catalog.create_index(&by, new_index(&collection, "second")).await.map(drop)
+        }
+        "update_index" => {
+            let change = IndexChange { cpu_quota: Some(9), ..Default::default() };
+            catalog.update_index(&by, first_index(&owner), &change).await.map(drop)
+        }
+        "drop_index" => catalog.drop_index(&by, first_index(&owner)).await.map(drop),
         "create_task" => catalog.create_task(new_task("default"), 1000).await.map(drop),
         "move_task" => {
             let change = TaskChange::to(Status::Confirm);
@@ -340,7 +355,8 @@ async fn every_failpoint_fails_whole() {
         let catalog = home.open().await;
         let owner = account("default");
         catalog.create_key(&key(), &owner, "l", vec![Grant::everything()]).await.unwrap();
-        catalog.create_collection(&key(), new_collection("default", "first")).await.unwrap();
+        let first = catalog.create_collection(&key(), new_collection("default", "first")).await.unwrap();
+        catalog.create_index(&key(), new_index(&first, "first")).await.unwrap();
         let task = running(&catalog, 2).await;
         let fence = catalog.lease_unit(task.id, 0, "w", START_MS + 1).await.unwrap().unwrap();
         let ended = made(&catalog, new_task("default")).await;

@@ -139,6 +139,9 @@ pub enum Error {
     /// A filter that does not fit the schema.
     #[error("{0}")]
     Filter(String),
+    /// A search that does not fit the schema or breaks a bound.
+    #[error("search refused")]
+    Search(#[source] knarr_base::Error),
     /// An object of this name exists with other content.
     #[error("object {0} exists with other content")]
     ObjectExists(String),
@@ -191,7 +194,7 @@ impl Error {
             Error::SegmentMissing(_) | Error::VersionMissing { .. } => Kind::Internal,
             Error::CallTooLarge { .. } => Kind::TooLarge,
             Error::RowMissing(_) => Kind::RowMissing,
-            Error::Schema(cause) | Error::Upload(cause) => cause.kind(),
+            Error::Schema(cause) | Error::Upload(cause) | Error::Search(cause) => cause.kind(),
 
             // rows, filter, objects, bulk
             Error::Panicked { .. } | Error::Encode { .. } => Kind::Internal,
@@ -216,7 +219,7 @@ impl Error {
             Error::SegmentMissing(_) | Error::VersionMissing { .. } | Error::Panicked { .. } | Error::Encode { .. } => {
                 "internal error".into()
             }
-            Error::Schema(cause) | Error::Upload(cause) => cause.message().to_owned(),
+            Error::Schema(cause) | Error::Upload(cause) | Error::Search(cause) => cause.message().to_owned(),
             Error::Locked
             | Error::TableExists(_)
             | Error::DiskFull

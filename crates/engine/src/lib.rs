@@ -1,4 +1,4 @@
-//! Typed tables on disk: durable writes by key, scans over mapped columns, bulk work.
+//! Typed tables on disk: durable writes by key, searches and scans over mapped columns, bulk work.
 //!
 //! The only crate that names Arrow and parquet. Callers (the service) bring schemas, rows as text and filters from
 //! `base`, and get closed types back; they never see a batch.

@@ -23,11 +23,12 @@ mod flush;
 mod framed;
 mod gather;
 mod keeper;
-mod keys;
+pub(crate) mod keys;
 mod layout;
 mod manifest;
 mod mask;
 mod memtable;
+pub(crate) mod moment;
 mod open;
 mod publish;
 mod read;
@@ -164,7 +165,7 @@ pub struct Table {
     layout: Layout,
     disk: Arc<dyn Disk>,
     clock: SharedClock,
-    pool: Arc<Pool>,
+    pub(crate) pool: Arc<Pool>,
     keeper: Arc<Keeper>,
     memtable_bytes: usize,
     view: ArcSwap<View>,

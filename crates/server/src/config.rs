@@ -9,6 +9,7 @@ use figment::providers::{Format, Serialized, Toml};
 use figment::value::{Dict, Value};
 use figment::{Figment, Profile};
 use knarr_base::limit;
+use knarr_wire::FetchShape;
 use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 
@@ -17,7 +18,7 @@ use crate::failure::{Failure, Result};
 /// The defaults, and the manual.
 pub(crate) const DEFAULT: &str = include_str!("config.default.toml");
 /// Every setting; true where the value is text even if it looks like a number.
-const NAMES: [(&str, bool); 14] = [
+const NAMES: [(&str, bool); 15] = [
     ("data", true),
     ("listen", true),
     ("admin_listen", true),
@@ -32,6 +33,7 @@ const NAMES: [(&str, bool); 14] = [
     ("clock_skew_seconds", false),
     ("regions", false),
     ("trust_forwarded_host", false),
+    ("single_fetch_shape", true),
 ];
 const MIB: usize = 1024 * 1024;
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -54,6 +56,7 @@ struct Settings {
     clock_skew_seconds: u32,
     regions: Vec<String>,
     trust_forwarded_host: bool,
+    single_fetch_shape: String,
 }
 
 /// Settings as meant.
@@ -87,6 +90,8 @@ pub(crate) struct Config {
     pub(crate) regions: Vec<String>,
     /// Behind a proxy that sets X-Forwarded-Host.
     pub(crate) trust_forwarded_host: bool,
+    /// `data` of index/fetch_data for a single key.
+    pub(crate) single_fetch_shape: FetchShape,
 }
 
 impl Config {
@@ -98,6 +103,7 @@ impl Config {
             clock_skew_ms: self.clock_skew_ms,
             regions: self.regions.clone(),
             trust_forwarded_host: self.trust_forwarded_host,
+            vikingdb: knarr_wire::Dialect { single_fetch_shape: self.single_fetch_shape },
         }
     }
 }
@@ -149,6 +155,7 @@ fn check(settings: Settings) -> Result<Config> {
         clock_skew_seconds,
         regions,
         trust_forwarded_host,
+        single_fetch_shape,
     } = settings;
     let mut wrong = Vec::new();
     if data.as_os_str().is_empty() {
@@ -179,6 +186,15 @@ fn check(settings: Settings) -> Result<Config> {
     if threads > 1024 {
         wrong.push("threads: must be 0 to 1024".to_owned());
     }
+    let single_fetch_shape = match single_fetch_shape.as_str() {
+        "array" => FetchShape::Array,
+        "map" => FetchShape::Map,
+        "auto" => FetchShape::Auto,
+        _ => {
+            wrong.push("single_fetch_shape: must be array, map or auto".to_owned());
+            FetchShape::Array
+        }
+    };
     match (wrong.as_slice(), listen) {
         ([], Some(listen)) => Ok(Config {
             data,
@@ -195,6 +211,7 @@ fn check(settings: Settings) -> Result<Config> {
             clock_skew_ms: u64::from(clock_skew_seconds) * 1000,
             regions,
             trust_forwarded_host,
+            single_fetch_shape,
         }),
         _ => Err(Failure::usage(format!("settings: {}", wrong.join("; ")))),
     }

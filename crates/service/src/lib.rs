@@ -1,4 +1,4 @@
-//! The product in vendor-neutral words: collections and their rows, durable tasks, access keys, buckets.
+//! The product in vendor-neutral words: collections and their rows, indexes and searches, durable tasks, access keys, buckets.
 //!
 //! A dialect converts a request to one call here and the answer back; nothing in this crate knows HTTP, SQL or Arrow.
 //! Every public call takes the [`Principal`] whose signature was verified and checks its rights before anything else.
@@ -6,6 +6,7 @@
 pub mod buckets;
 mod cache;
 pub mod collections;
+pub mod indexes;
 pub mod keys;
 pub mod principal;
 pub mod tasks;

@@ -23,6 +23,8 @@ use futures::FutureExt;
 use knarr_base::limit;
 use knarr_service::Service;
 
+pub use vikingdb::{Dialect, FetchShape};
+
 use crate::auth::Auth;
 use crate::http::quota::Quotas;
 use crate::http::serve::Gate;
@@ -41,6 +43,8 @@ pub struct Options {
     pub regions: Vec<String>,
     /// Verify a signed `host` also against `X-Forwarded-Host`. Only behind a proxy that sets it.
     pub trust_forwarded_host: bool,
+    /// Where the VikingDB dialect can be read in two ways.
+    pub vikingdb: Dialect,
 }
 
 impl Default for Options {
@@ -52,6 +56,7 @@ impl Default for Options {
             clock_skew_ms: u64::try_from(skew.as_millis()).unwrap_or(u64::MAX),
             regions: Vec::new(),
             trust_forwarded_host: false,
+            vikingdb: Dialect::default(),
         }
     }
 }
@@ -70,11 +75,12 @@ pub fn router(service: Arc<Service>, options: Options) -> Router {
         async move { keys.find_key(&id).await }.boxed()
     });
     let clock = Arc::clone(service.clock());
+    let dialect = Arc::new(options.vikingdb.clone());
     let dispatch = Box::new(move |call, request, stream| {
-        let service = Arc::clone(&service);
+        let (service, dialect) = (Arc::clone(&service), Arc::clone(&dialect));
         async move {
             match call {
-                Call::Vikingdb(call) => vikingdb::dispatch(&service, call, &request).await,
+                Call::Vikingdb(call) => vikingdb::dispatch(&service, &dialect, call, &request).await,
                 Call::Knarr(call) => knarr::dispatch(&service, call, &request, stream).await,
             }
         }

@@ -1,6 +1,6 @@
 //! Filters over stored batches: compiled once per scan, evaluated a batch at a time.
 //!
-//! Called by `bulk` and by the table's task delete. Evaluation never fails and never blocks; callers look at their
+//! Called by `bulk`, by `index` and by the table's task delete. Evaluation never fails and never blocks; callers look at their
 //! cancel flag between two batches. Semantics are those of `knarr_base::filter` and nothing else decides them: bounds
 //! are turned into exact intervals of the column's own type when the filter is compiled (`interval`).
 
@@ -59,6 +59,11 @@ impl Predicate {
     pub(crate) fn compile(filter: &Filter, schema: &Schema) -> Result<Predicate, Error> {
         filter.check(schema).map_err(|e| Error::Filter(e.message().to_owned()))?;
         Ok(Predicate { root: node(filter, schema) })
+    }
+
+    /// True if it was said of every row, so that nothing has to be evaluated.
+    pub(crate) fn is_all(&self) -> bool {
+        matches!(self.root, Node::Const(true))
     }
 
     /// The rows of a stored batch that match and are live. `live: None` means that all rows are.

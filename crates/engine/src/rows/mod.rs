@@ -89,9 +89,35 @@ pub(crate) fn row_bytes(schema: &Schema, batch: &RecordBatch, row: usize) -> usi
     batch.columns()[..columns].iter().map(|column| column::value_bytes(column, row)).sum()
 }
 
+/// Chosen columns of a schema, and the names under which they are shown.
+#[derive(Debug)]
+pub struct Projection(RowPrinter);
+
+impl Projection {
+    /// Each field with the name it is shown under. `unit`: dense vectors are printed at length 1, as an index with the
+    /// cosine distance answers them; otherwise bit-exact.
+    ///
+    /// # Errors
+    /// The first name that the schema does not have.
+    pub fn new<'n>(schema: &Schema, fields: &[(&'n str, &'n str)], unit: bool) -> Result<Self, &'n str> {
+        match RowPrinter::chosen(schema, fields.iter().copied(), unit) {
+            Some(printer) => Ok(Self(printer)),
+            None => {
+                let unknown = |name: &&str| crate::columns::named_column(schema, name).is_none();
+                Err(fields.iter().map(|(field, _)| *field).find(unknown).unwrap_or_default())
+            }
+        }
+    }
+
+    pub(crate) fn write_members(&self, batch: &RecordBatch, row: usize, out: &mut Vec<u8>) {
+        self.0.write_members(batch, row, out);
+    }
+}
+
 /// The answer of a read by keys: one entry per requested key, in their order, repeats repeated.
 #[derive(Debug)]
 pub struct Fetched {
+    schema: Arc<Schema>,
     printer: RowPrinter,
     keys: Vec<Key>,
     hits: Vec<Option<(RecordBatch, u32)>>,
@@ -99,9 +125,29 @@ pub struct Fetched {
 
 impl Fetched {
     /// `hits[i]` is the batch (stored columns of `schema`) and row that hold `keys[i]`.
-    pub(crate) fn new(schema: &Schema, keys: Vec<Key>, hits: Vec<Option<(RecordBatch, u32)>>) -> Self {
+    pub(crate) fn new(schema: &Arc<Schema>, keys: Vec<Key>, hits: Vec<Option<(RecordBatch, u32)>>) -> Self {
         debug_assert_eq!(keys.len(), hits.len());
-        Self { printer: RowPrinter::whole(schema), keys, hits }
+        Self { schema: schema.clone(), printer: RowPrinter::whole(schema), keys, hits }
+    }
+
+    /// The schema that projections must be made for.
+    pub fn schema(&self) -> &Arc<Schema> {
+        &self.schema
+    }
+
+    /// The dense vector of entry `i`; `None` for a key without a row, and where the schema has no such field.
+    pub fn vector(&self, i: usize) -> Option<&[f32]> {
+        let (field, dim) = self.schema.vector()?;
+        let (batch, row) = self.hits[i].as_ref()?;
+        let column = batch.column(crate::columns::field_column(&self.schema, field));
+        Some(print::vector(column, dim as usize, *row as usize))
+    }
+
+    /// Appends the chosen fields of entry `i` as JSON members without braces. Nothing for a key without a row.
+    pub fn write_chosen(&self, i: usize, projection: &Projection, out: &mut Vec<u8>) {
+        if let Some((batch, row)) = &self.hits[i] {
+            projection.write_members(batch, *row as usize, out);
+        }
     }
 
     /// Number of entries.
@@ -131,6 +177,17 @@ impl Fetched {
             self.printer.write_members(batch, *row as usize, out);
         }
     }
+}
+
+/// The `dim` elements of a query vector, from the JSON text of a list of numbers or of base64: bit-exact, as rows are
+/// read.
+///
+/// # Errors
+/// A sentence for the user.
+pub fn parse_query(json: &str, dim: usize) -> Result<Vec<f32>, String> {
+    let mut vector = Vec::with_capacity(dim);
+    vector::parse_vector(json, dim, &mut vector)?;
+    Ok(vector)
 }
 
 #[cfg(test)]

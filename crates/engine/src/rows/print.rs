@@ -2,6 +2,8 @@
 //! the caller's buffer.
 
 use super::float;
+use crate::columns;
+use crate::index::unit;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, Int64Type};
 use arrow_array::{Array, RecordBatch};
@@ -19,6 +21,8 @@ struct Member {
     column: usize,
     kind: FieldType,
     name: Box<[u8]>,
+    /// Print a dense vector at length 1.
+    unit: bool,
 }
 
 impl RowPrinter {
@@ -36,13 +40,28 @@ impl RowPrinter {
         let auto = (schema.primary_key() == PrimaryKey::Auto).then_some((AUTO_ID, FieldType::Int64));
         let fields = auto.into_iter().chain(schema.fields().iter().map(|f| (f.name.as_str(), f.kind)));
         let shown = |kind| vectors || !matches!(kind, FieldType::Vector { .. } | FieldType::SparseVector);
-        // Names hold letters, digits and underscores only, so they need no escaping.
         let member = |(column, (name, kind)): (usize, (&str, FieldType))| Member {
             column,
             kind,
-            name: format!("\"{name}\":").into_bytes().into(),
+            name: quoted(name),
+            unit: false,
         };
         Self { members: fields.enumerate().filter(|(_, (_, kind))| shown(*kind)).map(member).collect() }
+    }
+
+    /// The columns of these fields under the names beside them; `unit`: dense vectors at length 1. `None` if the schema
+    /// has no such field.
+    pub(crate) fn chosen<'n>(
+        schema: &Schema,
+        fields: impl Iterator<Item = (&'n str, &'n str)>,
+        unit: bool,
+    ) -> Option<Self> {
+        let member = |(field, shown): (&str, &str)| {
+            let column = columns::named_column(schema, field)?;
+            let kind = schema.field(field).map_or(FieldType::Int64, |(_, found)| found.kind);
+            Some(Member { column, kind, name: quoted(shown), unit })
+        };
+        Some(Self { members: fields.map(member).collect::<Option<_>>()? })
     }
 
     /// Appends `{...}` of one row. `batch` holds the user columns of the schema first.
@@ -59,9 +78,26 @@ impl RowPrinter {
                 out.push(b',');
             }
             out.extend_from_slice(&member.name);
-            write_value(batch.column(member.column), member.kind, row, out);
+            match member.kind {
+                FieldType::Vector { dim } if member.unit => {
+                    write_floats(&unit(vector(batch.column(member.column), dim as usize, row)), out);
+                }
+                kind => write_value(batch.column(member.column), kind, row, out),
+            }
         }
     }
+}
+
+/// Names hold letters, digits and underscores only, so they need no escaping.
+fn quoted(name: &str) -> Box<[u8]> {
+    format!("\"{name}\":").into_bytes().into()
+}
+
+/// Elements of row `row` of a dense vector column.
+pub(crate) fn vector(column: &dyn Array, dim: usize, row: usize) -> &[f32] {
+    let list = column.as_fixed_size_list();
+    let first = (list.offset() + row) * dim;
+    &list.values().as_primitive::<Float32Type>().values()[first..first + dim]
 }
 
 fn write_value(column: &dyn Array, kind: FieldType, row: usize, out: &mut Vec<u8>) {
@@ -87,9 +123,7 @@ fn write_value(column: &dyn Array, kind: FieldType, row: usize, out: &mut Vec<u8
             write_list(span(list.value_offsets(), row), out, |at, out| write_string(values.value(at), out));
         }
         FieldType::Vector { dim } => {
-            let values = column.as_fixed_size_list().values().as_primitive::<Float32Type>().values();
-            let dim = dim as usize;
-            write_floats(&values[row * dim..(row + 1) * dim], out);
+            write_floats(vector(column, dim as usize, row), out);
         }
         FieldType::SparseVector => {
             let map = column.as_map();

@@ -9,7 +9,7 @@ use super::Table;
 use super::gather::{BatchCutter, RowSizes, gather};
 use super::keys::KeyList;
 use super::manifest::SegmentDisk;
-use super::memtable::{Memtable, Slot};
+use super::memtable::{Kept, Memtable, Slot};
 use super::segment::Segment;
 use super::segment::writer::SegmentWriter;
 use super::version::{Held, Version};
@@ -41,7 +41,7 @@ impl Table {
         let (keys, slots, batches, last_seq) = {
             let content = memtable.read();
             let (keys, slots) = content.sorted();
-            let widen = |batch: &RecordBatch| columns::widen(batch, &version.schema, &version.stored);
+            let widen = |kept: &Arc<Kept>| columns::widen(&kept.batch, &version.schema, &version.stored);
             (keys, slots, content.batches().iter().map(widen).collect::<Vec<_>>(), content.last_seq())
         };
         let entries = self.write_rows(&version, &batches, &slots, ids).inspect_err(|_| self.discard(ids))?;

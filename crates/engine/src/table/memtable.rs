@@ -2,13 +2,18 @@
 //!
 //! Rows stay in the Arrow batches that callers brought, so nothing is copied before the flush. Writers apply a whole
 //! group under one write lock and readers look all keys of a call up under one read lock: a call is seen whole or not
-//! at all.
+//! at all. A scan takes the list of batches under the lock and walks it without: each row knows the write that replaced
+//! it, each key the first write that mentioned it, so what was alive at a `_seq` can be told later.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
 use knarr_base::value::KeyType;
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -21,6 +26,8 @@ const KEY_OVERHEAD_BYTES: usize = 64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Slot {
     pub(crate) seq: u64,
+    /// The first write of the key that this memtable knows.
+    first: u64,
     batch: u32,
     row: u32,
 }
@@ -31,6 +38,42 @@ impl Slot {
     /// Where the row is; `None` for a tombstone.
     pub(crate) fn place(&self) -> Option<(usize, usize)> {
         (self.batch != TOMBSTONE).then_some((self.batch as usize, self.row as usize))
+    }
+}
+
+/// The rows of one call.
+pub(crate) struct Kept {
+    pub(crate) batch: RecordBatch,
+    /// True if some row expires one day.
+    pub(crate) expiring: bool,
+    /// `_seq` of the write that replaced each row, 0 while there is none.
+    replaced: Box<[AtomicU64]>,
+    any_replaced: AtomicBool,
+}
+
+impl Kept {
+    fn new(batch: RecordBatch) -> Self {
+        let expiries = batch.column(batch.num_columns() - 1).as_primitive::<Int64Type>().values();
+        let expiring = expiries.iter().any(|expiry| *expiry != 0);
+        let replaced = (0..batch.num_rows()).map(|_| AtomicU64::new(0)).collect();
+        Self { batch, expiring, replaced, any_replaced: AtomicBool::new(false) }
+    }
+
+    fn replace(&self, row: u32, seq: u64) {
+        // Readers care only for writes up to a `_seq` that they saw under the lock, which orders these stores.
+        self.replaced[row as usize].store(seq, Ordering::Relaxed);
+        self.any_replaced.store(true, Ordering::Relaxed);
+    }
+
+    /// True if no row has ever been replaced.
+    pub(crate) fn untouched(&self) -> bool {
+        !self.any_replaced.load(Ordering::Relaxed)
+    }
+
+    /// True if the row was its key's newest once the write `seq` had been applied.
+    pub(crate) fn newest_at(&self, row: usize, seq: u64) -> bool {
+        let replaced = self.replaced[row].load(Ordering::Relaxed);
+        replaced == 0 || replaced > seq
     }
 }
 
@@ -48,7 +91,7 @@ pub(crate) struct Memtable {
 
 /// What is behind the lock.
 pub(crate) struct Content {
-    batches: Vec<RecordBatch>,
+    batches: Vec<Arc<Kept>>,
     slots: Slots,
     bytes: usize,
     last_seq: u64,
@@ -79,16 +122,20 @@ impl Memtable {
     }
 }
 
-/// Sets what is known of a key. Returns the bytes that the map grew by.
+/// Sets what is known of a key and marks the row that it replaces. Returns the bytes that the map grew by.
 fn put<K: Borrow<Q> + Hash + Eq, Q: ?Sized + Hash + Eq>(
     map: &mut HashMap<K, Slot>,
+    batches: &[Arc<Kept>],
     key: &Q,
     own: impl FnOnce(&Q) -> K,
     slot: Slot,
 ) -> usize {
     match map.get_mut(key) {
         Some(old) => {
-            *old = slot;
+            if old.batch != TOMBSTONE {
+                batches[old.batch as usize].replace(old.row, slot.seq);
+            }
+            *old = Slot { first: old.first, ..slot };
             0
         }
         None => {
@@ -98,12 +145,12 @@ fn put<K: Borrow<Q> + Hash + Eq, Q: ?Sized + Hash + Eq>(
     }
 }
 
-fn put_int(map: &mut HashMap<i64, Slot>, key: i64, slot: Slot) -> usize {
-    put(map, &key, |key| *key, slot)
+fn put_int(map: &mut HashMap<i64, Slot>, batches: &[Arc<Kept>], key: i64, slot: Slot) -> usize {
+    put(map, batches, &key, |key| *key, slot)
 }
 
-fn put_str(map: &mut HashMap<Box<str>, Slot>, key: &str, slot: Slot) -> usize {
-    put(map, key, |key: &str| key.into(), slot) + key.len()
+fn put_str(map: &mut HashMap<Box<str>, Slot>, batches: &[Arc<Kept>], key: &str, slot: Slot) -> usize {
+    put(map, batches, key, |key: &str| key.into(), slot) + key.len()
 }
 
 impl Content {
@@ -114,30 +161,30 @@ impl Content {
         match (&mut self.slots, KeyColumn::new(batch.column(key_column))) {
             (Slots::Int(map), KeyColumn::Int(keys)) => {
                 for (row, key) in (0..).zip(keys) {
-                    added += put_int(map, *key, Slot { seq, batch: at, row });
+                    added += put_int(map, &self.batches, *key, Slot { seq, first: seq, batch: at, row });
                 }
             }
             (Slots::Str(map), KeyColumn::Str(keys)) => {
                 for (row, key) in (0..).zip(keys.iter().flatten()) {
-                    added += put_str(map, key, Slot { seq, batch: at, row });
+                    added += put_str(map, &self.batches, key, Slot { seq, first: seq, batch: at, row });
                 }
             }
             (Slots::Int(_), KeyColumn::Str(_)) | (Slots::Str(_), KeyColumn::Int(_)) => {}
         }
-        self.batches.push(batch);
+        self.batches.push(Arc::new(Kept::new(batch)));
         self.bytes += added;
         self.last_seq = seq;
     }
 
     /// Adds tombstones.
     pub(crate) fn put_tombstones(&mut self, keys: &KeyList, seq: u64) {
-        let slot = Slot { seq, batch: TOMBSTONE, row: 0 };
+        let slot = Slot { seq, first: seq, batch: TOMBSTONE, row: 0 };
         match (&mut self.slots, keys) {
             (Slots::Int(map), KeyList::Int(keys)) => {
-                self.bytes += keys.iter().map(|key| put_int(map, *key, slot)).sum::<usize>();
+                self.bytes += keys.iter().map(|key| put_int(map, &self.batches, *key, slot)).sum::<usize>();
             }
             (Slots::Str(map), KeyList::Str(keys)) => {
-                self.bytes += keys.iter().map(|key| put_str(map, key, slot)).sum::<usize>();
+                self.bytes += keys.iter().map(|key| put_str(map, &self.batches, key, slot)).sum::<usize>();
             }
             (Slots::Int(_), KeyList::Str(_)) | (Slots::Str(_), KeyList::Int(_)) => {}
         }
@@ -158,11 +205,26 @@ impl Content {
     }
 
     pub(crate) fn batch(&self, at: usize) -> &RecordBatch {
-        &self.batches[at]
+        &self.batches[at].batch
     }
 
-    pub(crate) fn batches(&self) -> &[RecordBatch] {
+    pub(crate) fn batches(&self) -> &[Arc<Kept>] {
         &self.batches
+    }
+
+    /// True if a write up to `seq` mentions the key: what older parts hold of it was dead by then.
+    pub(crate) fn mentions(&self, key: KeyRef<'_>, seq: u64) -> bool {
+        self.get(key).is_some_and(|slot| slot.first <= seq)
+    }
+
+    /// Keys that writes up to `seq` mention, in no order.
+    pub(crate) fn keys_until(&self, seq: u64) -> KeyList {
+        match &self.slots {
+            Slots::Int(map) => KeyList::Int(map.iter().filter(|(_, s)| s.first <= seq).map(|(key, _)| *key).collect()),
+            Slots::Str(map) => {
+                KeyList::Str(map.iter().filter(|(_, s)| s.first <= seq).map(|(key, _)| key.clone()).collect())
+            }
+        }
     }
 
     /// Keys it knows, tombstones included.

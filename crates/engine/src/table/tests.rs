@@ -5,4 +5,5 @@ mod concurrent;
 mod faults;
 mod model;
 mod pins;
+mod search;
 mod world;

@@ -65,6 +65,16 @@ fn lists_and_switches_come_from_variables_too() {
 }
 
 #[test]
+fn the_shape_of_a_single_fetch_is_one_of_three() {
+    let shape =
+        |text| join(None, &[("KNARR_SINGLE_FETCH_SHAPE", text)], &[("data", "d")]).map(|c| c.single_fetch_shape);
+    assert_eq!(join(None, &[], &[("data", "d")]).expect("valid").single_fetch_shape, FetchShape::Array);
+    assert_eq!(shape("map").expect("valid"), FetchShape::Map);
+    assert_eq!(shape("auto").expect("valid"), FetchShape::Auto);
+    assert!(shape("list").expect_err("refused").to_string().contains("single_fetch_shape:"));
+}
+
+#[test]
 fn every_wrong_setting_is_named_at_once() {
     let flags = [("listen", "nowhere"), ("admin_listen", "1"), ("log", "a=b=c")];
     let text = refusal(

@@ -160,6 +160,13 @@ impl Walk {
         self.must("/api/collection/del_data", &json!({"collection_name": TABLE, "primary_keys": [3, 4, 5]}));
         let added = json!({"collection_name": TABLE, "fields": [{"field_name": "extra", "field_type": "int64", "default_val": 7}]});
         self.must("/api/collection/update", &added);
+        let index = json!({"collection_name": TABLE, "index_name": "walked"});
+        self.once("/api/index/create", &index, 1_000_007);
+        let mut change = index.clone();
+        change["description"] = "walked".into();
+        self.must("/api/index/update", &change);
+        assert_eq!(self.must("/api/index/info", &index)["description"], "walked");
+        self.once("/api/index/drop", &index, 1_000_008);
         assert_eq!(self.export("walk/first").len() as i64, ROWS - 3);
 
         let params =

@@ -18,6 +18,7 @@ mod exports;
 #[cfg(feature = "failpoints")]
 mod failpoints;
 mod format;
+mod indexes;
 mod kill;
 mod random;
 mod rights;

@@ -22,6 +22,19 @@ struct Subjects {
     table: String,
 }
 
+/// Every table has it.
+const INDEX: &str = "matrix";
+
+fn index(s: &Subjects) -> Value {
+    json!({"collection_name": s.table, "index_name": INDEX})
+}
+
+fn with(mut body: Value, members: Value) -> Value {
+    let (Value::Object(all), Value::Object(more)) = (&mut body, members) else { panic!("objects") };
+    all.extend(more);
+    body
+}
+
 const NO_PERMISSION: i64 = 1_000_002;
 const NO_TASK: i64 = 1_000_035;
 
@@ -38,6 +51,51 @@ fn rights_matrix() {
             rights: &["read"],
             refusal: NO_PERMISSION,
         },
+        Case {
+            name: "index fetch",
+            path: "/api/index/fetch_data",
+            body: |s| json!({"collection_name": s.table, "primary_keys": [1]}),
+            rights: &["read"],
+            refusal: NO_PERMISSION,
+        },
+        Case { name: "index info", path: "/api/index/info", body: index, rights: &["read"], refusal: NO_PERMISSION },
+        Case { name: "index list", path: "/api/index/list", body: table, rights: &["read"], refusal: NO_PERMISSION },
+        Case {
+            name: "search",
+            path: "/api/index/search",
+            body: |s| with(index(s), json!({"search": {}})),
+            rights: &["read"],
+            refusal: NO_PERMISSION,
+        },
+        Case {
+            name: "aggregate",
+            path: "/api/index/search/agg",
+            body: |s| with(index(s), json!({"agg": {"op": "count"}})),
+            rights: &["read"],
+            refusal: NO_PERMISSION,
+        },
+        Case {
+            name: "sort",
+            path: "/api/index/sort",
+            body: |s| with(index(s), json!({"sort": {"query_vector": [1, 2, 3, 4], "primary_keys": [1]}})),
+            rights: &["read"],
+            refusal: NO_PERMISSION,
+        },
+        Case {
+            name: "index create",
+            path: "/api/index/create",
+            body: |s| json!({"collection_name": s.table, "index_name": "another"}),
+            rights: &["admin"],
+            refusal: NO_PERMISSION,
+        },
+        Case {
+            name: "index update",
+            path: "/api/index/update",
+            body: |s| with(index(s), json!({"description": "x"})),
+            rights: &["admin"],
+            refusal: NO_PERMISSION,
+        },
+        Case { name: "index drop", path: "/api/index/drop", body: index, rights: &["admin"], refusal: NO_PERMISSION },
         Case {
             name: "create",
             path: "/api/collection/create",
@@ -158,6 +216,8 @@ fn rights_matrix() {
             let mut elsewhere = World::client_with(&server, &[(&[right], "elsewhere*")]);
             let reply = elsewhere.post(case.path, &(case.body)(&subjects)).unwrap();
             assert_eq!(reply.code, case.refusal, "{} with {right} elsewhere: {}", case.name, reply.text);
+            // An account has room for 200; the case may have dropped it.
+            admin.post("/api/collection/drop", &json!({"collection_name": subjects.table})).unwrap();
         }
     }
     world.stop(server);
@@ -166,6 +226,8 @@ fn rights_matrix() {
 fn subjects(admin: &mut Client, at: usize) -> Subjects {
     let table = format!("matrix{at}");
     create_collection(admin, &table);
+    let sort = json!({"index_type": "sort", "distance": "ip", "quant": "float"});
+    admin.must("/api/index/create", &json!({"collection_name": table, "index_name": INDEX, "vector_index": sort}));
     fill(admin, &table, (0..4).map(|id| row(id, id % 2, id)));
     Subjects { table }
 }

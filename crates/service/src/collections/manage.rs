@@ -139,7 +139,7 @@ fn view(opened: &Opened) -> CollectionInfo {
         project: record.project.clone(),
         schema: opened.table.schema(),
         vectorize: record.vectorize.clone(),
-        indexes: Vec::new(),
+        indexes: opened.indexes.iter().map(|index| index.name.to_string()).collect(),
         rows: stats.rows,
         bytes: stats.bytes,
         created_ms: record.created_ms,

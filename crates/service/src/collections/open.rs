@@ -6,17 +6,20 @@ use knarr_base::id::AccountId;
 use knarr_base::right::Right;
 use knarr_base::{Error, Kind, Result, limit};
 use knarr_catalog::collections::Collection;
+use knarr_catalog::indexes::Index;
 use knarr_engine::table::Table;
 
 use crate::cache::Cache;
 use crate::collections::CollectionRef;
 use crate::{Inner, Principal, blocking};
 
-/// A collection whose name was resolved: the catalog's record and the table of its incarnation.
+/// A collection whose name was resolved: the catalog's records and the table of its incarnation.
 #[derive(Clone)]
 pub(crate) struct Opened {
     pub(crate) record: Arc<Collection>,
     pub(crate) table: Arc<Table>,
+    /// By name.
+    pub(crate) indexes: Arc<Vec<Index>>,
 }
 
 /// Names resolved since the last change of any name.
@@ -29,7 +32,7 @@ impl Default for Open {
 }
 
 impl Open {
-    /// After a create, update or drop is durable.
+    /// After a create, update or drop of a collection or an index is durable.
     pub(crate) fn forget(&self) {
         self.0.clear();
     }
@@ -83,6 +86,7 @@ impl Inner {
         let (tables, id) = (self.tables.clone(), record.table);
         // The first use replays the log.
         let table = blocking(move || tables.table(id)).await??;
-        Ok(Opened { record: Arc::new(record), table })
+        let indexes = self.catalog.indexes(&record.account, record.name.as_str()).await?;
+        Ok(Opened { record: Arc::new(record), table, indexes: Arc::new(indexes) })
     }
 }

@@ -99,18 +99,17 @@ fn heavy<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
 }
 
 /// Keys as the schema types them: a numeric text is accepted for an int64 key, as the vendor's pages show it.
-fn typed_keys(schema: &Schema, keys: Vec<Key>) -> Result<Vec<Key>> {
+pub(crate) fn typed_keys(schema: &Schema, keys: Vec<Key>) -> Result<Vec<Key>> {
     if keys.is_empty() || keys.len() > limit::ROWS_PER_CALL {
         return Err(Error::new(Kind::Invalid, format!("primary_keys must hold 1 to {} keys", limit::ROWS_PER_CALL)));
     }
-    let wanted = schema.key_type();
-    keys.into_iter().map(|key| typed_key(schema, wanted, key)).collect()
+    keys.into_iter().map(|key| typed_key(schema, key)).collect()
 }
 
-fn typed_key(schema: &Schema, wanted: KeyType, key: Key) -> Result<Key> {
+pub(crate) fn typed_key(schema: &Schema, key: Key) -> Result<Key> {
     let wrong =
         |what: &str| Err(Error::new(Kind::InvalidKey, format!("primary key {} must be {what}", schema.key_name())));
-    match (wanted, key) {
+    match (schema.key_type(), key) {
         (KeyType::Int, Key::Str(text)) => match text.parse() {
             Ok(number) => Ok(Key::Int(number)),
             Err(_) => wrong("an int64"),

@@ -60,6 +60,42 @@ impl<'a> Object<'a> {
     pub(crate) fn raw(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(member, _)| member == name).map(|(_, raw)| raw.as_ref())
     }
+
+    /// Names of all members.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_ref())
+    }
+
+    /// A member, parsed; `null` counts as absent.
+    pub(crate) fn value(&self, name: &str) -> Result<Option<Value>> {
+        let value = self.raw(name).map(|raw| parse(name, raw)).transpose()?;
+        Ok(value.filter(|value| *value != Value::Null))
+    }
+
+    /// A string member.
+    pub(crate) fn text(&self, name: &str) -> Result<Option<String>> {
+        text(name, self.value(name)?)
+    }
+
+    /// An integer member.
+    pub(crate) fn int(&self, name: &str) -> Result<Option<i64>> {
+        int(name, self.value(name)?)
+    }
+
+    /// A boolean member.
+    pub(crate) fn flag(&self, name: &str) -> Result<Option<bool>> {
+        flag(name, self.value(name)?)
+    }
+
+    /// A numeric member; finite.
+    pub(crate) fn number(&self, name: &str) -> Result<Option<f64>> {
+        match self.value(name)? {
+            None => Ok(None),
+            Some(Value::Int(n)) => Ok(Some(n as f64)),
+            Some(Value::Float(x)) => Ok(Some(x)),
+            Some(_) => Err(invalid(format!("{name} must be a number"))),
+        }
+    }
 }
 
 fn utf8(body: &[u8]) -> Result<&str> {

@@ -14,10 +14,19 @@ pub(crate) fn bare(id: RequestId) -> Vec<u8> {
 
 /// A success whose `data` is what `write` appends.
 pub(crate) fn data(id: RequestId, write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    data_and(id, write, None)
+}
+
+/// The same with `extend`, the text of an object, after it.
+pub(crate) fn data_and(id: RequestId, write: impl FnOnce(&mut Vec<u8>), extend: Option<&str>) -> Vec<u8> {
     let mut out = Vec::with_capacity(1024);
     open(&mut out, 0, "success", id);
     out.extend_from_slice(b",\"data\":");
     write(&mut out);
+    if let Some(extend) = extend {
+        out.extend_from_slice(b",\"extend\":");
+        out.extend_from_slice(extend.as_bytes());
+    }
     close(&mut out, "success");
     out
 }

@@ -50,17 +50,25 @@ rows! {
     COLLECTION_EXIST = 1000004 BAD_REQUEST Text::Fixed("collection exist");
     COLLECTION_NOT_EXIST = 1000005 BAD_REQUEST Text::Fixed("collection not exist");
     NOT_ALLOWED = 1000006 BAD_REQUEST Text::Prefix("operation not allowed");
+    INDEX_EXIST = 1000007 BAD_REQUEST Text::Fixed("index exist");
     INDEX_NOT_EXIST = 1000008 BAD_REQUEST Text::Fixed("index not exist");
     DATA_NOT_FOUND = 1000011 BAD_REQUEST Text::Own;
     /// A bucket, object or key of our own calls.
     THING_NOT_FOUND = 1000011 NOT_FOUND Text::Own;
     DELETE_FAILED = 1000013 INTERNAL_SERVER_ERROR Text::Fixed("delete op failed");
     UPSERT_FAILED = 1000014 INTERNAL_SERVER_ERROR Text::Fixed("upsert op failed");
+    INVALID_VECTOR = 1000016 BAD_REQUEST Text::Prefix("invalid query vector");
     INVALID_KEY = 1000017 BAD_REQUEST Text::Prefix("invalid primary key");
+    INVALID_PARTITION = 1000018 BAD_REQUEST Text::Prefix("invalid partition");
     INVALID_FILTER = 1000019 BAD_REQUEST Text::Prefix("invalid scalar cond");
+    SEARCH_FAILED = 1000021 INTERNAL_SERVER_ERROR Text::Fixed("index recall error");
+    INDEX_FETCH_FAILED = 1000022 INTERNAL_SERVER_ERROR Text::Fixed("index fetch data error");
+    INDEX_NOT_READY = 1000023 BAD_REQUEST Text::Fixed("index not ready");
     NOT_IMPLEMENTED = 1000024 BAD_REQUEST Text::Fixed("api not implemented");
     UNKNOWN_PATH = 1000024 NOT_FOUND Text::Fixed("api not implemented");
     WRONG_METHOD = 1000024 METHOD_NOT_ALLOWED Text::Fixed("api not implemented");
+    /// Says which model: its name is no secret, and nothing of a backend's answer is in it.
+    EMBEDDING_FAILED = 1000025 INTERNAL_SERVER_ERROR Text::Prefix("calc embedding failed");
     INTERNAL = 1000028 INTERNAL_SERVER_ERROR Text::Fixed("Internal error");
     QUOTA_LIMIT = 1000029 TOO_MANY_REQUESTS Text::Prefix("quota limit");
     ALIAS_NOT_EXIST = 1000031 BAD_REQUEST Text::Fixed("collection alias not exist");
@@ -79,6 +87,11 @@ fn row(kind: Kind) -> &'static Row {
         Kind::CollectionExists => &COLLECTION_EXIST,
         Kind::AliasMissing => &ALIAS_NOT_EXIST,
         Kind::IndexMissing => &INDEX_NOT_EXIST,
+        Kind::IndexExists => &INDEX_EXIST,
+        Kind::IndexNotReady => &INDEX_NOT_READY,
+        Kind::InvalidVector => &INVALID_VECTOR,
+        Kind::InvalidPartition => &INVALID_PARTITION,
+        Kind::EmbeddingFailed => &EMBEDDING_FAILED,
         Kind::RowMissing => &DATA_NOT_FOUND,
         Kind::TaskMissing => &TASK_NOT_EXIST,
         Kind::NotFound => &THING_NOT_FOUND,
@@ -107,13 +120,18 @@ impl Failure {
         Self { row, error }
     }
 
-    /// A failure of this call: faults of ours while writing or deleting have codes of their own.
+    /// A failure of this call: faults of ours while writing, deleting or searching have codes of their own.
     pub(crate) fn of(call: route::Call, error: Error) -> Self {
         use route::Call::Vikingdb;
         match call {
             Vikingdb(Call::Upsert | Call::UpdateRows) if error.kind().server_fault() => {
                 Self::new(&UPSERT_FAILED, error)
             }
+            _ if error.kind() == Kind::EmbeddingFailed => error.into(),
+            Vikingdb(Call::Search | Call::Aggregate | Call::Sort) if error.kind().server_fault() => {
+                Self::new(&SEARCH_FAILED, error)
+            }
+            Vikingdb(Call::IndexFetch) if error.kind().server_fault() => Self::new(&INDEX_FETCH_FAILED, error),
             Vikingdb(Call::DeleteRows) if error.kind().server_fault() => Self::new(&DELETE_FAILED, error),
             _ => error.into(),
         }

@@ -6,9 +6,11 @@ mod data;
 pub(crate) mod envelope;
 pub(crate) mod error;
 mod filter;
+mod indexes;
 mod model;
 pub(crate) mod request_id;
 mod routes;
+mod search;
 mod tasks;
 
 use knarr_base::{Error, Kind, Result};
@@ -17,8 +19,27 @@ use knarr_service::Service;
 use crate::http::request::{Answer, Signed};
 pub(crate) use routes::{Call, ROUTES};
 
+/// What is read in two ways, and which of them is ours.
+#[derive(Debug, Clone, Default)]
+pub struct Dialect {
+    /// `data` of index/fetch_data for a single key.
+    pub single_fetch_shape: FetchShape,
+}
+
+/// See docs/wire/vikingdb.md section 6.2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FetchShape {
+    /// A list of one, as every client of the vendor reads it.
+    #[default]
+    Array,
+    /// A map, as the vendor's document has it.
+    Map,
+    /// A list for the vendor's clients, a map for everybody else.
+    Auto,
+}
+
 /// Runs one operation.
-pub(crate) async fn dispatch(service: &Service, call: Call, request: &Signed) -> Result<Answer> {
+pub(crate) async fn dispatch(service: &Service, dialect: &Dialect, call: Call, request: &Signed) -> Result<Answer> {
     match call {
         Call::Ping => Ok(done(request)),
         Call::BatchRerank => batch_rerank(request),
@@ -32,6 +53,15 @@ pub(crate) async fn dispatch(service: &Service, call: Call, request: &Signed) ->
         Call::UpdateRows => data::update(service, request).await,
         Call::DeleteRows => data::delete(service, request).await,
         Call::Fetch => data::fetch(service, request).await,
+        Call::CreateIndex => indexes::create(service, request).await,
+        Call::IndexInfo => indexes::info(service, request).await,
+        Call::ListIndexes => indexes::list(service, request).await,
+        Call::UpdateIndex => indexes::update(service, request).await,
+        Call::DropIndex => indexes::drop(service, request).await,
+        Call::IndexFetch => indexes::fetch(service, dialect, request).await,
+        Call::Search => search::search(service, request).await,
+        Call::Aggregate => search::aggregate(service, request).await,
+        Call::Sort => search::sort(service, request).await,
         Call::CreateTask => tasks::create(service, request).await,
         Call::TaskInfo => tasks::info(service, request).await,
         Call::ListTasks => tasks::list(service, request).await,

@@ -55,6 +55,53 @@ pub(crate) struct Stat {
     pub(crate) data_storage: u64,
 }
 
+/// index/info, and an element of index/list. The last three are ours.
+#[derive(Serialize)]
+pub(crate) struct Index<'a> {
+    pub(crate) collection_name: &'a str,
+    pub(crate) index_name: &'a str,
+    pub(crate) description: &'a str,
+    pub(crate) cpu_quota: u32,
+    pub(crate) shard_policy: &'static str,
+    pub(crate) shard_count: u32,
+    /// Empty without partitions.
+    pub(crate) partition_by: &'a str,
+    /// Never null: clients take it for an object.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) vector_index: Option<VectorIndex<'a>>,
+    pub(crate) range_index: &'a [String],
+    pub(crate) enum_index: &'a [String],
+    pub(crate) status: &'static str,
+    pub(crate) index_cost: IndexCost,
+    pub(crate) create_time: String,
+    pub(crate) update_time: String,
+    pub(crate) update_person: &'a str,
+    /// An estimate.
+    pub(crate) data_number: u64,
+    /// Bytes.
+    pub(crate) data_storage: u64,
+    /// Acknowledged writes that searches do not see yet.
+    pub(crate) lag_writes: u64,
+}
+
+/// What was asked for, in the vendor's words.
+#[derive(Serialize)]
+pub(crate) struct VectorIndex<'a> {
+    pub(crate) index_type: &'a str,
+    pub(crate) distance: &'static str,
+    pub(crate) quant: &'static str,
+    pub(crate) hnsw_m: u32,
+    pub(crate) hnsw_cef: u32,
+    pub(crate) hnsw_sef: u32,
+}
+
+/// Whole cores and whole GiB.
+#[derive(Serialize)]
+pub(crate) struct IndexCost {
+    pub(crate) cpu_core: u32,
+    pub(crate) mem_gb: u64,
+}
+
 /// task/create.
 #[derive(Serialize)]
 pub(crate) struct Created {

@@ -283,6 +283,8 @@ impl Run {
         for (asked, expected) in asked.chunks(50).zip(expected.chunks(50)) {
             assert_eq!(fetch(&self.table, asked).expect("fetches"), expected, "{asked:?}");
         }
+        let live = self.model.iter().filter(|(_, e)| e.live(now)).map(|(k, e)| (k.clone(), e.row.clone())).collect();
+        super::search::check(&self.table, &live, self.last_seq as i64 * 7 + now / 1000);
         if let Some((snapshot, then)) = &self.snapshot {
             let found: BTreeMap<_, _> = scan(snapshot).expect("scans");
             let expected: BTreeMap<_, _> = then.iter().map(|(k, e)| (k.clone(), (e.row.clone(), e.seq))).collect();

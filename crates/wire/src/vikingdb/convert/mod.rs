@@ -1,7 +1,9 @@
 //! Between the vendor's shapes and the service's words, both ways; pure functions, no calls.
 
 pub(crate) mod collection;
+pub(crate) mod index;
 pub(crate) mod rows;
+pub(crate) mod search;
 pub(crate) mod task;
 
 use knarr_base::{Error, Kind, Result};

@@ -6,6 +6,9 @@ use knarr_base::{Error, Kind, Result, limit};
 use crate::http::request::{Args, ROWS, required};
 use crate::json::{self, Value, invalid};
 
+/// The key's name for clients that do not know its own.
+pub(crate) const PRIMARY_KEY: &str = "__primary_key";
+
 /// Seconds; absent, `null` and 0 mean never.
 pub(crate) fn ttl(args: &Args<'_>) -> Result<i64> {
     let ttl = args.int("ttl")?.unwrap_or(0);
@@ -37,7 +40,7 @@ pub(crate) fn keys(args: &Args<'_>) -> Result<Option<Vec<Key>>> {
     list.into_iter().map(key).collect::<Result<_>>().map(Some)
 }
 
-fn key(value: Value) -> Result<Key> {
+pub(super) fn key(value: Value) -> Result<Key> {
     match value {
         Value::Int(number) => Ok(Key::Int(number)),
         Value::Text(text) if text.len() <= limit::KEY_BYTES => Ok(Key::Str(text.into())),
@@ -60,22 +63,26 @@ pub(crate) fn write_found(key: &Key, replace_primary: bool, members: impl FnOnce
 pub(crate) fn write_missing(key: &Key, key_name: &str, replace_primary: bool, out: &mut Vec<u8>) {
     out.push(b'{');
     write_replaced(key, replace_primary, out);
-    json::write_text(key_name, out);
-    out.push(b':');
-    write_key(key, out);
+    write_key_member(key, key_name, out);
     out.extend_from_slice(b",\"message\":\"no data found\"}");
 }
 
 /// The clients that do not know the key's name ask for it under this one, in addition.
 fn write_replaced(key: &Key, replace_primary: bool, out: &mut Vec<u8>) {
     if replace_primary {
-        out.extend_from_slice(b"\"__primary_key\":");
-        write_key(key, out);
+        write_key_member(key, PRIMARY_KEY, out);
         out.push(b',');
     }
 }
 
-fn write_key(key: &Key, out: &mut Vec<u8>) {
+/// `"name":key`
+pub(crate) fn write_key_member(key: &Key, name: &str, out: &mut Vec<u8>) {
+    json::write_text(name, out);
+    out.push(b':');
+    write_key(key, out);
+}
+
+pub(crate) fn write_key(key: &Key, out: &mut Vec<u8>) {
     match key {
         Key::Int(number) => out.extend_from_slice(number.to_string().as_bytes()),
         Key::Str(text) => json::write_text(text, out),

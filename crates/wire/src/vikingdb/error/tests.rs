@@ -1,7 +1,7 @@
 use super::*;
 use crate::testing::golden;
 
-const KINDS: [Kind; 19] = [
+const KINDS: [Kind; 24] = [
     Kind::Unauthorized,
     Kind::Forbidden,
     Kind::Invalid,
@@ -12,6 +12,11 @@ const KINDS: [Kind; 19] = [
     Kind::CollectionExists,
     Kind::AliasMissing,
     Kind::IndexMissing,
+    Kind::IndexExists,
+    Kind::IndexNotReady,
+    Kind::InvalidVector,
+    Kind::InvalidPartition,
+    Kind::EmbeddingFailed,
     Kind::RowMissing,
     Kind::TaskMissing,
     Kind::NotFound,

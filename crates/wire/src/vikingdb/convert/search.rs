@@ -1,0 +1,408 @@
+//! Searches, aggregations and sorts (docs/wire/vikingdb.md sections 2.6 to 2.8).
+//!
+//! Shapes are read first and without the index; what they mean, which needs its fields, comes after the index was
+//! found. A member that is not known is refused: a filter under a misspelt name would widen an answer.
+
+use knarr_base::search::{Post, PostOp, Sparse};
+use knarr_base::value::{Key, Number};
+use knarr_base::{Result, limit};
+use knarr_service::indexes::{AggregateRequest, OpenIndex, OrderBy, Partition, SearchRequest};
+use serde_json::value::RawValue;
+
+use super::index::texts;
+use super::rows;
+use crate::http::request::{Args, required};
+use crate::json::{self, Members, Object, Value, invalid};
+use crate::vikingdb::filter;
+
+const DEFAULT_LIMIT: usize = 10;
+const DEFAULT_DENSE_WEIGHT: f64 = 0.5;
+const DEFAULT_PARTITION: &str = "default";
+
+/// A search as it was written.
+#[derive(Debug)]
+pub(crate) struct Form<'a> {
+    order: Order<'a>,
+    filter: Option<Value>,
+    partition: Partition,
+    keys_in: Vec<Key>,
+    keys_not_in: Vec<Key>,
+    limit: usize,
+    offset: usize,
+    dense_weight: f64,
+    ops: Vec<PostOp>,
+    ops_input: Option<usize>,
+    scale: f64,
+    exact_up_to: Option<u64>,
+    exact_up_to_ratio: Option<f64>,
+    /// `extend.search_count` is wanted.
+    pub(crate) count: bool,
+    /// `None`: every scalar field.
+    pub(crate) output_fields: Option<Vec<String>>,
+    pub(crate) with_vector: bool,
+    pub(crate) replace_primary: bool,
+    /// Ours: `extend.explain` is wanted.
+    pub(crate) explain: bool,
+}
+
+#[derive(Debug)]
+enum Order<'a> {
+    /// Raw texts of the vectors.
+    Vectors(Vec<&'a str>, Vec<Sparse>),
+    Keys(Vec<Key>),
+    /// A text or an image, for a model.
+    Raw,
+    Scalar {
+        field: String,
+        descending: bool,
+    },
+    Random,
+}
+
+/// Every member of `search`.
+const MEMBERS: [&str; 21] = [
+    "order_by_vector",
+    "order_by_raw",
+    "order_by_scalar",
+    "limit",
+    "offset",
+    "partition",
+    "filter",
+    "output_fields",
+    "dense_weight",
+    "need_instruction",
+    "primary_key_in",
+    "primary_key_not_in",
+    "post_process_ops",
+    "post_process_input_limit",
+    "scale_k",
+    "filter_pre_ann_limit",
+    "filter_pre_ann_ratio",
+    "need_search_count",
+    "need_return_vector",
+    "replace_primay",
+    "explain",
+];
+
+impl<'a> Form<'a> {
+    /// index/search.
+    pub(crate) fn parse(args: &Args<'a>) -> Result<Self> {
+        let search = object("search", required("search", args.raw("search"))?)?;
+        known("search", &search, &MEMBERS)?;
+        // Read and checked; what is searched for is the same with and without.
+        search.flag("need_instruction")?;
+        Ok(Self {
+            order: order(&search)?,
+            filter: search.value("filter")?,
+            partition: partition(search.value("partition")?)?,
+            keys_in: keys("primary_key_in", &search)?,
+            keys_not_in: keys("primary_key_not_in", &search)?,
+            limit: size("limit", &search)?.unwrap_or(DEFAULT_LIMIT),
+            offset: size("offset", &search)?.unwrap_or(0),
+            dense_weight: search.number("dense_weight")?.unwrap_or(DEFAULT_DENSE_WEIGHT),
+            ops: search.value("post_process_ops")?.map_or(Ok(Vec::new()), post_ops)?,
+            ops_input: size("post_process_input_limit", &search)?,
+            scale: search.number("scale_k")?.unwrap_or(1.0),
+            exact_up_to: size("filter_pre_ann_limit", &search)?.map(|n| n as u64),
+            exact_up_to_ratio: search.number("filter_pre_ann_ratio")?.map(not_negative).transpose()?,
+            count: search.flag("need_search_count")?.unwrap_or(false),
+            output_fields: output_fields(search.value("output_fields")?)?,
+            with_vector: search.flag("need_return_vector")?.unwrap_or(false),
+            // One client puts it beside `search`.
+            replace_primary: search.flag("replace_primay")?.or(args.flag("replace_primay")?).unwrap_or(false),
+            explain: search.flag("explain")?.or(args.flag("explain")?).unwrap_or(false),
+        })
+    }
+
+    /// True if rows are ranked by one dense vector each, so that a score can be a distance.
+    pub(crate) fn orders_by_distance(&self) -> bool {
+        match &self.order {
+            Order::Vectors(_, sparse) => sparse.is_empty(),
+            Order::Keys(_) | Order::Raw => true,
+            Order::Scalar { .. } | Order::Random => false,
+        }
+    }
+
+    /// True if a model has to turn a text or an image into a vector first.
+    pub(crate) fn is_raw(&self) -> bool {
+        matches!(self.order, Order::Raw)
+    }
+
+    /// The search that this index is asked for.
+    ///
+    /// # Errors
+    /// `Kind::InvalidFilter`, `Kind::InvalidVector`.
+    pub(crate) fn request(&self, index: &OpenIndex) -> Result<SearchRequest> {
+        let vectors = |dense, sparse| OrderBy::Vectors { dense, sparse, dense_weight: self.dense_weight as f32 };
+        let order = match &self.order {
+            Order::Vectors(dense, sparse) => {
+                let dense = dense.iter().map(|raw| index.query_vector(raw)).collect::<Result<_>>()?;
+                vectors(dense, sparse.clone())
+            }
+            // The handler has answered it before.
+            Order::Raw => vectors(Vec::new(), Vec::new()),
+            Order::Keys(keys) => OrderBy::Keys(keys.clone()),
+            Order::Scalar { field, descending } => OrderBy::Scalar { field: field.clone(), descending: *descending },
+            Order::Random => OrderBy::Random,
+        };
+        let most = limit::POST_OPS_INPUT.min(self.limit.saturating_mul(limit::POST_OPS_INPUT_PER_ROW));
+        let input = self.ops_input.unwrap_or(limit::POST_OPS_INPUT_DEFAULT.min(most));
+        Ok(SearchRequest {
+            order,
+            filter: filter::parse(self.filter.clone().unwrap_or(Value::Null))?,
+            partition: self.partition.clone(),
+            keys_in: self.keys_in.clone(),
+            keys_not_in: self.keys_not_in.clone(),
+            limit: self.limit,
+            offset: self.offset,
+            post: Post { ops: self.ops.clone(), input },
+            scale: self.scale,
+            exact_up_to: self.exact_up_to,
+            exact_up_to_ratio: self.exact_up_to_ratio,
+            count: self.count,
+        })
+    }
+}
+
+/// A parameter that is an object, its members as raw text.
+fn object<'a>(name: &str, raw: &'a str) -> Result<Object<'a>> {
+    if !raw.starts_with('{') {
+        return Err(invalid(format!("{name} must be an object")));
+    }
+    Object::parse(raw.as_bytes())
+}
+
+fn known(what: &str, object: &Object<'_>, names: &[&str]) -> Result<()> {
+    match object.names().find(|name| !names.contains(name)) {
+        None => Ok(()),
+        Some(name) => Err(invalid(format!("{what} does not know {name:?}"))),
+    }
+}
+
+fn order<'a>(search: &Object<'a>) -> Result<Order<'a>> {
+    const ORDERS: [&str; 3] = ["order_by_vector", "order_by_raw", "order_by_scalar"];
+    let mut given = ORDERS.into_iter().filter_map(|name| Some((name, search.raw(name).filter(|raw| *raw != "null")?)));
+    let (first, second) = (given.next(), given.next());
+    match (first, second) {
+        (None, _) => Ok(Order::Random),
+        (Some(("order_by_vector", raw)), None) => by_vector(raw),
+        (Some(("order_by_raw", raw)), None) => by_raw(raw),
+        (Some((_, raw)), None) => by_scalar(raw),
+        (Some((one, _)), Some((other, _))) => Err(invalid(format!("{one} and {other} exclude each other"))),
+    }
+}
+
+fn by_vector(raw: &str) -> Result<Order<'_>> {
+    let order = object("order_by_vector", raw)?;
+    known("order_by_vector", &order, &["vectors", "sparse_vectors", "primary_keys"])?;
+    let sparse = order.value("sparse_vectors")?.map_or(Ok(Vec::new()), sparse_vectors)?;
+    let vectors = order.raw("vectors").filter(|raw| *raw != "null");
+    match (vectors, order.value("primary_keys")?) {
+        (Some(raw), None) => Ok(Order::Vectors(elements("vectors", raw)?, sparse)),
+        (None, Some(keys)) if sparse.is_empty() => Ok(Order::Keys(key_list("primary_keys", keys)?)),
+        (None, Some(_)) => Err(invalid("primary_keys and sparse_vectors exclude each other")),
+        (Some(_), Some(_)) => Err(invalid("vectors and primary_keys exclude each other")),
+        (None, None) => Err(invalid("order_by_vector needs vectors or primary_keys")),
+    }
+}
+
+/// Raw texts of a list's elements.
+fn elements<'a>(name: &str, raw: &'a str) -> Result<Vec<&'a str>> {
+    let list: Vec<&RawValue> =
+        serde_json::from_str(raw).map_err(|_| invalid(format!("{name} must be a list of vectors")))?;
+    if list.len() > limit::SEARCH_QUERIES {
+        return Err(invalid(format!("{name} has at most {} entries", limit::SEARCH_QUERIES)));
+    }
+    Ok(list.into_iter().map(RawValue::get).collect())
+}
+
+fn sparse_vectors(value: Value) -> Result<Vec<Sparse>> {
+    let Value::List(list) = value else {
+        return Err(invalid("sparse_vectors must be a list of objects"));
+    };
+    if list.len() > limit::SEARCH_QUERIES {
+        return Err(invalid(format!("sparse_vectors has at most {} entries", limit::SEARCH_QUERIES)));
+    }
+    let weight = |(token, value)| match value {
+        Value::Int(n) => Ok((token, n as f32)),
+        Value::Float(x) => Ok((token, x as f32)),
+        _ => Err(invalid("weights of sparse_vectors must be numbers")),
+    };
+    let one = |value| match value {
+        Value::Map(Members(members)) => Sparse::new(members.into_iter().map(weight).collect::<Result<_>>()?),
+        _ => Err(invalid("sparse_vectors must be a list of objects")),
+    };
+    list.into_iter().map(one).collect()
+}
+
+fn by_raw(raw: &str) -> Result<Order<'_>> {
+    let order = object("order_by_raw", raw)?;
+    known("order_by_raw", &order, &["text", "image"])?;
+    let given = |name| Ok::<_, knarr_base::Error>(order.text(name)?.is_some_and(|text| !text.is_empty()));
+    if given("text")? || given("image")? { Ok(Order::Raw) } else { Err(invalid("order_by_raw needs text or image")) }
+}
+
+fn by_scalar(raw: &str) -> Result<Order<'_>> {
+    let order = object("order_by_scalar", raw)?;
+    known("order_by_scalar", &order, &["field_name", "order"])?;
+    let field = required("field_name", order.text("field_name")?)?;
+    let descending = match order.text("order")?.as_deref() {
+        Some("asc") => false,
+        Some("desc") | None => true,
+        Some(_) => return Err(invalid("order must be asc or desc")),
+    };
+    Ok(Order::Scalar { field, descending })
+}
+
+/// One partition or a list of them, texts or integers.
+pub(crate) fn partition(value: Option<Value>) -> Result<Partition> {
+    let wrong = || {
+        knarr_base::Error::new(
+            knarr_base::Kind::InvalidPartition,
+            "a partition is a string or an integer, or a list of either",
+        )
+    };
+    let text = |value| if let Value::Text(text) = value { Ok(text) } else { Err(wrong()) };
+    let int = |value| if let Value::Int(n) = value { Ok(n) } else { Err(wrong()) };
+    match value {
+        None => Ok(Partition::Default),
+        Some(Value::Text(text)) if text.is_empty() || text == DEFAULT_PARTITION => Ok(Partition::Default),
+        Some(Value::Text(text)) => Ok(Partition::Texts(vec![text])),
+        Some(Value::Int(n)) => Ok(Partition::Ints(vec![n])),
+        Some(Value::List(list)) if matches!(list.first(), Some(Value::Int(_))) => {
+            list.into_iter().map(int).collect::<Result<_>>().map(Partition::Ints)
+        }
+        Some(Value::List(list)) => list.into_iter().map(text).collect::<Result<_>>().map(Partition::Texts),
+        Some(_) => Err(wrong()),
+    }
+}
+
+/// Absent, or at most as many names as there can be.
+pub(crate) fn output_fields(value: Option<Value>) -> Result<Option<Vec<String>>> {
+    value.map(|value| texts("output_fields", value, limit::FIELDS + 1)).transpose()
+}
+
+fn size(name: &str, search: &Object<'_>) -> Result<Option<usize>> {
+    let wrong = |_| invalid(format!("{name} must not be negative"));
+    search.int(name)?.map(|n| usize::try_from(n).map_err(wrong)).transpose()
+}
+
+fn not_negative(x: f64) -> Result<f64> {
+    if x >= 0.0 { Ok(x) } else { Err(invalid("filter_pre_ann_ratio must not be negative")) }
+}
+
+fn keys(name: &str, search: &Object<'_>) -> Result<Vec<Key>> {
+    search.value(name)?.map_or(Ok(Vec::new()), |value| key_list(name, value))
+}
+
+/// One key or a list of them.
+fn key_list(name: &str, value: Value) -> Result<Vec<Key>> {
+    let list = match value {
+        Value::List(list) => list,
+        single => vec![single],
+    };
+    if list.len() > limit::FILTER_VALUES {
+        return Err(invalid(format!("{name} has at most {} keys", limit::FILTER_VALUES)));
+    }
+    list.into_iter().map(rows::key).collect()
+}
+
+fn post_ops(value: Value) -> Result<Vec<PostOp>> {
+    match value {
+        Value::List(list) if list.len() <= limit::POST_OPS => list.into_iter().map(post_op).collect(),
+        _ => Err(invalid(format!("post_process_ops must be a list of at most {} objects", limit::POST_OPS))),
+    }
+}
+
+fn post_op(value: Value) -> Result<PostOp> {
+    let Value::Map(mut members) = value else {
+        return Err(invalid("an entry of post_process_ops is an object with an op"));
+    };
+    let mut text = |name: &str| required(name, json::text(name, members.take(name))?);
+    let (op, field) = (text("op")?, text("field")?);
+    let post = match op.as_str() {
+        "string_match" => PostOp::Match { field, pattern: text("pattern")? },
+        "string_contain" => PostOp::Contain { field, pattern: text("pattern")? },
+        "string_like" => PostOp::Like { field, pattern: text("pattern")? },
+        "enum_freq_limiter" => {
+            let threshold = required("threshold", json::int("threshold", members.take("threshold"))?)?;
+            let threshold = u64::try_from(threshold).map_err(|_| invalid("threshold must be at least 1"))?;
+            PostOp::PerValue { field, threshold }
+        }
+        _ => return Err(invalid(format!("unknown op {op:?} in post_process_ops"))),
+    };
+    match members.0.first() {
+        None => Ok(post),
+        Some((name, _)) => Err(invalid(format!("op {op} does not know {name:?}"))),
+    }
+}
+
+/// An aggregation as it was written.
+#[derive(Debug)]
+pub(crate) struct AggForm {
+    filter: Option<Value>,
+    partition: Partition,
+    pub(crate) field: Option<String>,
+    more_than: Option<Number>,
+}
+
+impl AggForm {
+    /// index/search/agg.
+    pub(crate) fn parse(args: &Args<'_>) -> Result<Self> {
+        let search = match args.raw("search") {
+            Some(raw) => object("search", raw)?,
+            None => Object::default(),
+        };
+        // Clients send what a search has; an aggregation has no use for the rest of it.
+        known("search", &search, &MEMBERS)?;
+        let agg = object("agg", required("agg", args.raw("agg"))?)?;
+        known("agg", &agg, &["op", "field", "cond", "gt"])?;
+        match required("op", agg.text("op")?)?.as_str() {
+            "count" => {}
+            other => return Err(invalid(format!("agg: op must be count, not {other:?}"))),
+        }
+        let cond = match agg.raw("cond").filter(|raw| *raw != "null") {
+            Some(raw) => object("cond", raw)?,
+            None => Object::default(),
+        };
+        known("cond", &cond, &["gt"])?;
+        // The Go client's own test puts it beside the field.
+        let bound = cond.value("gt")?.or(agg.value("gt")?);
+        let more_than = bound.map(|value| match value {
+            Value::Int(n) => Ok(Number::Int(n)),
+            Value::Float(x) => Ok(Number::Float(x)),
+            _ => Err(invalid("gt must be a number")),
+        });
+        Ok(Self {
+            filter: search.value("filter")?,
+            partition: partition(search.value("partition")?)?,
+            field: agg.text("field")?.filter(|field| !field.is_empty()),
+            more_than: more_than.transpose()?,
+        })
+    }
+
+    /// What the index is asked for.
+    ///
+    /// # Errors
+    /// `Kind::InvalidFilter`.
+    pub(crate) fn request(&self) -> Result<AggregateRequest> {
+        Ok(AggregateRequest {
+            filter: filter::parse(self.filter.clone().unwrap_or(Value::Null))?,
+            partition: self.partition.clone(),
+            group_by: self.field.clone(),
+            more_than: self.more_than,
+        })
+    }
+}
+
+/// index/sort: the query's raw text, and the keys.
+pub(crate) fn sort<'a>(args: &Args<'a>) -> Result<(&'a str, Vec<Key>)> {
+    let sort = object("sort", required("sort", args.raw("sort"))?)?;
+    known("sort", &sort, &["query_vector", "primary_keys"])?;
+    let query = required("query_vector", sort.raw("query_vector").filter(|raw| *raw != "null"))?;
+    let keys = key_list("primary_keys", required("primary_keys", sort.value("primary_keys")?)?)?;
+    Ok((query, keys))
+}
+
+#[cfg(test)]
+mod tests;
