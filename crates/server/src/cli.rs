@@ -10,6 +10,8 @@ First steps:
   . ./data/admin.key                      # KNARR_ACCESS_KEY and KNARR_SECRET_KEY of the first start
   knarr collection create books --key id --field id:int64 --field lang:string --field v:vector:4
   knarr upsert books rows.jsonl
+  knarr index create books main --distance cosine
+  knarr search books main --key 1
   knarr export books --filter '{\"lang\":[\"de\"]}' --to exports/books --wait
   knarr delete books --filter '{\"lang\":[\"de\"]}'
 
@@ -21,7 +23,7 @@ Exit codes:
   0 done   1 the operation or task failed   2 wrong use   3 server unreachable
   4 keys missing, unknown or without the right   5 not found   130 interrupted";
 
-/// Moves vector collections in bulk: export and delete by filter, as tasks that survive a crash.
+/// Serves and moves vector collections: search, and export and delete by filter as tasks that survive a crash.
 #[derive(Debug, Parser)]
 #[command(name = "knarr", version, propagate_version = true, after_help = AFTER, max_term_width = 110)]
 pub(crate) struct Cli {

@@ -5,7 +5,9 @@ pub(crate) mod collection;
 pub(crate) mod delete;
 pub(crate) mod export;
 pub(crate) mod fetch;
+pub(crate) mod index;
 pub(crate) mod key;
+pub(crate) mod search;
 pub(crate) mod task;
 pub(crate) mod upsert;
 
@@ -23,8 +25,11 @@ use crate::output::Output;
 pub(crate) enum Command {
     #[command(subcommand)]
     Collection(collection::Args),
+    #[command(subcommand)]
+    Index(index::Args),
     Upsert(upsert::Args),
     Fetch(fetch::Args),
+    Search(search::Args),
     Export(export::Args),
     Delete(delete::Args),
     #[command(subcommand)]
@@ -40,8 +45,10 @@ impl Command {
     pub(crate) fn run(self, client: &Client, out: &Output) -> Result<()> {
         match self {
             Command::Collection(args) => collection::run(args, client, out),
+            Command::Index(args) => index::run(args, client, out),
             Command::Upsert(args) => upsert::run(&args, client, out),
             Command::Fetch(args) => fetch::run(&args, client, out),
+            Command::Search(args) => search::run(&args, client, out),
             Command::Export(args) => export::run(&args, client, out),
             Command::Delete(args) => delete::run(&args, client, out),
             Command::Task(args) => task::run(args, client, out),
