@@ -34,7 +34,7 @@ def test_go_reads_every_error(server, name):
     refused = [call(server, "GET", "/api/collection/info", {"collection_name": name}),
                call(server, "POST", "/api/collection/drop", {}), call(server, "POST", "/api/nowhere", {}),
                call(server, "POST", "/api/task/info", {"task_id": "00000000-0000-4000-8000-000000000000"}),
-               call(server, "POST", "/api/index/search", {}), call(server, "GET", FETCH, "{"),
+               call(server, "POST", "/api/index/rerank", {}), call(server, "GET", FETCH, "{"),
                call(server, "GET", "/api/collection/list", sk="wrong")]
     seen = []
     for answer in refused:

@@ -3,7 +3,7 @@ import json
 import re
 
 import pytest
-from volcengine.viking_db import (Data, EmbModel, Field, FieldType, Index, IndexClient, RawData)
+from volcengine.viking_db import (Data, EmbModel, Field, FieldType, RawData)
 from volcengine.viking_db.exception import (APINotImplementedException, CollectionAliasNotExistException,
                                             CollectionNotExistException, InvalidRequestException,
                                             NoPermissionException, UnauthorizedException, VikingDBException)
@@ -32,21 +32,8 @@ def test_a_wrong_secret_is_unauthorized_on_every_call(service, people):
             call()
 
 
-def test_operations_that_come_later(server, service, people):
-    name = people.collection_name
-    index = Index(name, "idx", None, None, None, service)
+def test_operations_that_come_later(service):
     calls = {
-        "create_index": lambda: service.create_index(name, "idx"),
-        "get_index": lambda: service.get_index(name, "idx"),
-        "list_indexes": lambda: service.list_indexes(name),
-        "update_index": lambda: service.update_index(name, "idx", description="d"),
-        "drop_index": lambda: service.drop_index(name, "idx"),
-        "search_by_vector": lambda: index.search_by_vector([1.0] * 4),
-        "search_by_id": lambda: index.search_by_id(1),
-        "search_agg": lambda: index.search_agg({"op": "count"}),
-        "sort": lambda: index.sort([1.0] * 4, [1]),
-        "fetch": lambda: index.fetch_data(1),
-        "fetch many": lambda: index.fetch_data([1, 2]),
         "embedding": lambda: service.embedding(EmbModel("bge-m3"), RawData("text", "t")),
         "embedding_v2": lambda: service.embedding_v2(EmbModel("bge-m3"), RawData("text", "t")),
         "list_embeddings": lambda: service.list_embeddings(),
