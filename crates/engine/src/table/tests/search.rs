@@ -29,8 +29,11 @@ fn keys_of(found: &Found, list: usize) -> Vec<Key> {
     (0..found.len(list)).map(|at| found.key(list, at).clone()).collect()
 }
 
-/// A filter and the same as a function.
-fn filters(salt: i64) -> Vec<(Filter, Box<dyn Fn(&Row) -> bool>)> {
+/// A filter as a function.
+type Passes = Box<dyn Fn(&Row) -> bool>;
+
+/// Filters, each with the same as a function.
+fn filters(salt: i64) -> Vec<(Filter, Passes)> {
     let low = salt.rem_euclid(50);
     let cities: Vec<_> = [salt.rem_euclid(7), (salt + 2).rem_euclid(7)].map(|n| format!("city{n}")).to_vec();
     let within = |field: &str, values, negated| Filter::In { field: field.to_owned(), values, negated };
