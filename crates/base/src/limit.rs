@@ -244,6 +244,9 @@ pub const PARTS_IN_FLIGHT: usize = 2;
 pub const OBJECT_READ_BYTES: u64 = 256 * 1024;
 /// Free bytes that the data directory keeps: a write that would go below is refused before it starts.
 pub const DISK_RESERVE_BYTES: u64 = 64 * 1024 * 1024;
+/// Free bytes that files in buckets leave to the tables and the catalog: twice their reserve, so that rows can still be
+/// written and deleted when exports have stopped.
+pub const OBJECT_RESERVE_BYTES: u64 = 2 * DISK_RESERVE_BYTES;
 
 // Control plane.
 

@@ -134,10 +134,29 @@ impl Catalog {
         tx.end(dropped).await
     }
 
-    /// The table of every collection of every account; any other table is an orphan.
+    /// The table of every collection of every account.
     pub async fn table_ids(&self) -> Result<HashSet<TableId>, Error> {
         let rows = sqlx::query("SELECT table_id FROM collections").fetch_all(self.readers()).await?;
         rows.iter().map(|row| row.parsed("table_id")).collect()
+    }
+}
+
+impl Catalog {
+    /// Tables whose collection was dropped and whose files may still be there. No other table may ever be removed: a
+    /// table that is in neither list belongs to a catalog that was lost.
+    pub async fn dropped_tables(&self) -> Result<HashSet<TableId>, Error> {
+        let rows = sqlx::query("SELECT table_id FROM dropped_tables").fetch_all(self.readers()).await?;
+        rows.iter().map(|row| row.parsed("table_id")).collect()
+    }
+
+    /// The files of a dropped table are gone.
+    pub async fn forget_dropped_table(&self, table: TableId) -> Result<(), Error> {
+        let mut tx = self.write(Op::ForgetDroppedTable).await?;
+        let forgotten = sqlx::query("DELETE FROM dropped_tables WHERE table_id = $1")
+            .bind(table.to_string())
+            .execute(&mut *tx)
+            .await;
+        tx.end(forgotten.map(drop).map_err(Error::from)).await
     }
 }
 
@@ -259,6 +278,11 @@ async fn remove(
     sqlx::query("DELETE FROM collections WHERE account = $1 AND name = $2")
         .bind(account.as_str())
         .bind(name)
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query("INSERT INTO dropped_tables (table_id, dropped_ms) VALUES ($1, $2)")
+        .bind(dropped.table.to_string())
+        .bind(now_ms)
         .execute(connection)
         .await?;
     Ok(dropped)

@@ -35,6 +35,7 @@ operations! {
     CreateCollection "create_collection",
     UpdateCollection "update_collection",
     DropCollection "drop_collection",
+    ForgetDroppedTable "forget_dropped_table",
     CreateIndex "create_index",
     UpdateIndex "update_index",
     DropIndex "drop_index",

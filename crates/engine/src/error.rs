@@ -22,6 +22,9 @@ pub enum Error {
     /// The directory has no such table.
     #[error("table {0} does not exist")]
     TableMissing(TableId),
+    /// Rows that whoever keeps the names has no name for.
+    #[error("tables/{0} holds rows but no collection: catalog.db is damaged, older than the tables, or of another directory; nothing was removed. Put the right catalog.db back (with catalog.db-wal), or move tables/{0} out of the data directory")]
+    TableUnknown(TableId),
     /// The directory already has this table.
     #[error("table {0} exists already")]
     TableExists(TableId),
@@ -189,6 +192,7 @@ impl Error {
             // table, log, disk
             Error::Locked | Error::TableExists(_) | Error::AlreadyPublished(_) => Kind::Refused,
             Error::TableMissing(_) => Kind::CollectionMissing,
+            Error::TableUnknown(_) => Kind::Corrupt,
             Error::Corrupt { .. } | Error::NewerFormat { .. } => Kind::Corrupt,
             Error::Io { .. } | Error::DiskFull | Error::WriteFailed(_) => Kind::Unavailable,
             Error::SegmentMissing(_) | Error::VersionMissing { .. } => Kind::Internal,
@@ -216,6 +220,7 @@ impl Error {
             }
             Error::Io { .. } | Error::Store { .. } => "the storage cannot be used right now".into(),
             Error::TableMissing(_) => "the collection's table does not exist".into(),
+            Error::TableUnknown(_) => self.to_string(),
             Error::SegmentMissing(_) | Error::VersionMissing { .. } | Error::Panicked { .. } | Error::Encode { .. } => {
                 "internal error".into()
             }

@@ -24,7 +24,7 @@ use knarr_base::limit;
 use crate::disk::{Disk, DiskFile};
 use crate::error::{Error, Result};
 
-pub(crate) use frame::{Group, RecordKind};
+pub(crate) use frame::{FILE_HEADER_BYTES as EMPTY_FILE_BYTES, Group, RecordKind};
 pub(crate) use recovery::{Record, recover};
 
 /// Appends records and forgets them when told to.

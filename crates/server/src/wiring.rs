@@ -47,10 +47,7 @@ pub(crate) async fn open(config: &Config, credentials: Option<Credentials>) -> R
     let database = dir.join("catalog.db");
     let catalog = Catalog::open(&database, Arc::clone(&clock), master).await.map_err(knarr_base::Error::from)?;
 
-    let first_key = match &credentials {
-        Some(_) => None,
-        None => first_key(config, &catalog).await?,
-    };
+    let (keys, needs_key) = (catalog.clone(), credentials.is_none());
     let process_key = |c: Credentials| ProcessKey { id: KeyId::new(c.access_key), secret: c.secret_key };
     let process_keys = credentials.into_iter().map(process_key).collect();
     let stores = Arc::new(stores);
@@ -60,6 +57,8 @@ pub(crate) async fn open(config: &Config, credentials: Option<Credentials>) -> R
         confirm_by_another: config.confirm_by_another,
     };
     let service = Service::open(Parts { tables, catalog, stores, pool, clock, policy, process_keys }).await?;
+    // Last: a directory that is refused keeps its admin.key.
+    let first_key = if needs_key { first_key(config, &keys).await? } else { None };
     Ok(Opened { service: Arc::new(service), first_key })
 }
 

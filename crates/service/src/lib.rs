@@ -68,19 +68,23 @@ impl Service {
     pub async fn open(parts: Parts) -> Result<Self> {
         let Parts { tables, catalog, stores, pool, clock, policy, process_keys } = parts;
         let live = catalog.table_ids().await?;
+        let dropped = catalog.dropped_tables().await?;
         let pins = catalog.pins().await?;
         let swept = {
-            let (tables, keep) = (tables.clone(), live.clone());
+            let (tables, keep, dropped) = (tables.clone(), live.clone(), dropped.clone());
             blocking(move || {
-                let swept = tables.sweep(&keep)?;
+                let swept = tables.sweep(&keep, &dropped)?;
                 // No task of this release stages files inside a table.
                 tables.start_maintenance(pins, Arc::new(|_| false));
                 Ok::<_, knarr_engine::Error>(swept)
             })
             .await??
         };
-        if swept > 0 {
-            tracing::info!(tables = swept, "removed tables that no collection names");
+        for table in &swept {
+            tracing::info!(%table, "removed the files of a table without a collection");
+        }
+        for table in dropped {
+            catalog.forget_dropped_table(table).await?;
         }
         let inner = Inner {
             tables,

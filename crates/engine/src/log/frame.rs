@@ -6,7 +6,8 @@ use knarr_base::limit;
 
 pub(super) const FILE_MAGIC: [u8; 8] = *b"KNARRLOG";
 pub(super) const FILE_FORMAT: u32 = 1;
-pub(super) const FILE_HEADER_BYTES: usize = 40;
+/// Bytes of a file without a frame.
+pub(crate) const FILE_HEADER_BYTES: usize = 40;
 const FRAME_MAGIC: u32 = u32::from_le_bytes(*b"kfrm");
 pub(super) const FRAME_HEADER_BYTES: usize = 32;
 /// Frames start at multiples of this, so that the columns in a payload are aligned.

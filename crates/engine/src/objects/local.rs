@@ -107,8 +107,10 @@ impl ObjectStore for Local {
 
     async fn get_opts(&self, location: &StorePath, options: GetOptions) -> Result<GetResult> {
         let (path, location) = (file_path(&self.root, location), location.clone());
+        let root = self.root.clone();
         blocking(move || {
             let found = |e| missing_or_generic(e, &location);
+            no_links(&path, &root).map_err(found)?;
             let file = OpenOptions::new().read(true).custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(&path);
             let file = file.map_err(found)?;
             let metadata = file.metadata().map_err(found)?;
@@ -162,6 +164,17 @@ impl Local {
     fn not_offered(&self, operation: &str) -> Error {
         Error::NotImplemented { operation: operation.to_owned(), implementer: self.to_string() }
     }
+}
+
+/// Refuses a path with a symbolic link among its directories: a link may lead out of the store.
+fn no_links(path: &Path, root: &Path) -> io::Result<()> {
+    let dirs = path.ancestors().skip(1).take_while(|dir| *dir != root);
+    for dir in dirs {
+        if fs::symlink_metadata(dir)?.is_symlink() {
+            return Err(io::Error::other("a directory of the store is a symbolic link"));
+        }
+    }
+    Ok(())
 }
 
 /// The file of an object. `super::path` makes locations from checked names only.

@@ -290,7 +290,13 @@ fn info(bucket: &BucketName, meta: ObjectMeta) -> ObjectInfo {
 }
 
 fn failed(what: impl Into<String>, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
-    Error::Store { what: what.into(), source: source.into() }
+    let source = source.into();
+    if storage_full(source.as_ref()) { Error::DiskFull } else { Error::Store { what: what.into(), source } }
+}
+
+fn storage_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    let full = |e: &io::Error| e.kind() == io::ErrorKind::StorageFull;
+    error.downcast_ref::<io::Error>().is_some_and(full) || error.source().is_some_and(storage_full)
 }
 
 /// A store's refusal: of the key's shape, or a failure.

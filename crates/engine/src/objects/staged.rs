@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::FutureExt;
+use knarr_base::limit;
 use object_store::{Error, MultipartUpload, PutPayload, PutResult, Result, UploadPart};
 use rustix::fs::OFlags;
 
@@ -43,11 +44,19 @@ impl Staged {
     }
 
     pub(super) fn write(&self, payload: &PutPayload, mut at: u64) -> Result<()> {
+        self.check_space(payload.content_length() as u64).map_err(generic)?;
         for bytes in payload {
             self.write_bytes(bytes, at).map_err(generic)?;
             at += bytes.len() as u64;
         }
         Ok(())
+    }
+
+    /// Files leave the tables their room: a full disk must not keep rows from being written, or deleted.
+    fn check_space(&self, bytes: u64) -> io::Result<()> {
+        let stat = rustix::fs::fstatvfs(&self.file)?;
+        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+        if free < limit::OBJECT_RESERVE_BYTES + bytes { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 
     fn write_bytes(&self, bytes: &[u8], at: u64) -> io::Result<()> {
@@ -145,13 +154,18 @@ impl MultipartUpload for Upload {
 
 /// Makes `dir` and its parents below `root`, and makes their names durable.
 fn make_dirs(dir: &Path, root: &Path) -> io::Result<()> {
-    if dir == root || dir.is_dir() {
+    if dir == root {
         return Ok(());
+    }
+    if let Ok(found) = fs::symlink_metadata(dir)
+        && found.is_dir()
+    {
+        return make_dirs(dir.parent().unwrap_or(root), root);
     }
     let parent = dir.parent().unwrap_or(root);
     make_dirs(parent, root)?;
     match fs::create_dir(dir) {
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => {}
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && fs::symlink_metadata(dir)?.is_dir() => {}
         made => made?,
     }
     sync_dir(parent)

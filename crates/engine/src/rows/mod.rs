@@ -186,7 +186,14 @@ impl Fetched {
 /// A sentence for the user.
 pub fn parse_query(json: &str, dim: usize) -> Result<Vec<f32>, String> {
     let mut vector = Vec::with_capacity(dim);
-    vector::parse_vector(json, dim, &mut vector)?;
+    if json.starts_with('[') {
+        let used = vector::parse_array(json, dim, &mut vector)?;
+        if used != json.len() {
+            return Err("expected one array of numbers".to_owned());
+        }
+    } else {
+        vector::parse_text(json, dim, &mut vector)?;
+    }
     Ok(vector)
 }
 

@@ -13,7 +13,7 @@ use std::io::Write;
 
 use super::Table;
 use super::keeper::Keeper;
-use super::layout::{Layout, table_dir, tables_dir};
+use super::layout::{Layout, number_of, table_dir, tables_dir};
 use super::version::Version;
 use crate::compute::Pool;
 use crate::disk::Disk;
@@ -130,20 +130,44 @@ impl Tables {
         Ok(())
     }
 
-    /// Removes the files of tables that are not in `keep`. Returns how many there were. Blocking.
+    /// Removes the files of tables that are in `dropped`, and of those that are not in `keep` and never held a row: a
+    /// crash leaves such when a collection is being made. Returns which there were. Blocking.
     ///
     /// # Errors
-    /// Disk errors.
-    pub fn sweep(&self, keep: &HashSet<TableId>) -> Result<u64> {
+    /// `TableUnknown` for a table with rows that is in neither list: whoever made the lists has lost something, and
+    /// nothing is removed. Disk errors.
+    pub fn sweep(&self, keep: &HashSet<TableId>, dropped: &HashSet<TableId>) -> Result<Vec<TableId>> {
         let dir = tables_dir(&self.options.dir);
         let names = self.options.disk.list(&dir).map_err(|e| Error::io(format!("listing {}", dir.display()), e))?;
-        let orphans = names.iter().filter_map(|name| name.parse().ok()).filter(|id| !keep.contains(id));
-        let mut swept = 0;
-        for id in orphans {
-            self.drop_table(id)?;
-            swept += 1;
+        let orphans: Vec<TableId> =
+            names.iter().filter_map(|name| name.parse().ok()).filter(|id| !keep.contains(id)).collect();
+        for id in &orphans {
+            if !dropped.contains(id) && self.was_written(*id)? {
+                return Err(Error::TableUnknown(*id));
+            }
         }
-        Ok(swept)
+        orphans.iter().try_for_each(|id| self.drop_table(*id))?;
+        Ok(orphans)
+    }
+
+    /// True unless the table is as `create` left it.
+    fn was_written(&self, id: TableId) -> Result<bool> {
+        let layout = Layout::new(&self.options.dir, id);
+        let list = |dir: PathBuf| match self.options.disk.list(&dir) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+            other => other.map_err(|e| Error::io(format!("listing {}", dir.display()), e)),
+        };
+        if list(layout.manifest_dir())?.iter().any(|name| number_of(name).is_some_and(|number| number > 0)) {
+            return Ok(true);
+        }
+        for name in list(layout.log_dir())? {
+            let path = layout.log_dir().join(name);
+            let bytes = self.options.disk.read(&path).map_err(|e| Error::io(format!("reading {}", path.display()), e))?;
+            if bytes.len() > crate::log::EMPTY_FILE_BYTES {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Hands over every durable pin. From now on files that nobody names are removed and segments are compacted.

@@ -3,6 +3,7 @@
 mod gate;
 
 use std::fs::File;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::Read;
 use std::time::Duration;
 
@@ -178,7 +179,9 @@ impl Client {
         body_sha256: &str,
         body: Option<impl AsSendBody>,
     ) -> Result<Response<Body>> {
-        let headers = [("Host", self.host.as_str()), ("Content-Type", content_type)];
+        // Signed, so that two calls within one second are never taken for one that was sent twice.
+        let nonce = format!("{:016x}", RandomState::new().build_hasher().finish());
+        let headers = [("Host", self.host.as_str()), ("Content-Type", content_type), ("X-Nonce", nonce.as_str())];
         let request = sign::Request { method, path, query, headers: &headers, body_sha256 };
         let Credentials { access_key, secret_key } = &self.credentials;
         let credentials = sign::Credentials {
@@ -189,7 +192,7 @@ impl Client {
             service: sign::SERVICE,
         };
         let signed = sign::sign(&request, &credentials, &sign::x_date(self.clock.now_ms()));
-        let headers = || signed.iter().map(|(k, v)| (k.as_str(), v.as_str())).chain([("Content-Type", content_type)]);
+        let headers = || signed.iter().map(|(k, v)| (k.as_str(), v.as_str())).chain([("Content-Type", content_type), ("X-Nonce", nonce.as_str())]);
         let url = format!("{}{path}{}", self.base, query_text(query));
         let sent = match body {
             Some(body) => headers().fold(self.agent.post(&url), |r, (k, v)| r.header(k, v)).send(body),

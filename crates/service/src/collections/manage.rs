@@ -66,8 +66,17 @@ impl Service {
         let project = project.filter(|p| !p.is_empty());
         let mut infos = Vec::new();
         for record in self.inner.catalog.collections(&by.account, project).await? {
-            if by.may(Right::Read, record.name.as_str()) {
-                infos.push(view(&self.inner.open_record(record).await?));
+            if !by.may(Right::Read, record.name.as_str()) {
+                continue;
+            }
+            let name = record.name.clone();
+            match self.inner.open_record(record).await {
+                Ok(opened) => infos.push(view(&opened)),
+                // Every other call on it says so; one damaged collection does not hide the others.
+                Err(error) if matches!(error.kind(), Kind::Corrupt | Kind::CollectionMissing) => {
+                    tracing::error!(collection = %name, error = error.chain(), "a collection cannot be listed");
+                }
+                Err(error) => return Err(error),
             }
         }
         Ok(infos)
@@ -113,8 +122,12 @@ impl Service {
     /// Files of a table no name refers to. A failure is not the caller's: the sweep at start-up tries again.
     async fn remove_table(&self, id: TableId) {
         let tables = self.inner.tables.clone();
-        let removed = blocking(move || tables.drop_table(id)).await;
-        if let Err(error) = removed.and_then(|r| r.map_err(Error::from)) {
+        let removed = blocking(move || tables.drop_table(id)).await.and_then(|r| r.map_err(Error::from));
+        let forgotten = match removed {
+            Ok(()) => self.inner.catalog.forget_dropped_table(id).await.map_err(Error::from),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = forgotten {
             tracing::warn!(table = %id, error = error.chain(), "files of a dropped table stay until the next start");
         }
     }

@@ -120,7 +120,8 @@ impl Service {
         let mut report: Report = from_text(&task.report)?;
         let late = task.confirm_by_ms.is_some_and(|until| until <= self.inner.clock.now_ms());
         if task.status == Status::Confirm && (late || task.cancel_requested) {
-            return Err(Error::new(Kind::Invalid, "the time to confirm this task is over"));
+            let why = if late { "the time to confirm this task is over" } else { "this task was cancelled" };
+            return Err(Error::new(Kind::Invalid, why));
         }
         let state = State { status: task.status, confirmed: report.confirmed, publishing: false };
         let status = match machine::next(state, Event::Confirm) {

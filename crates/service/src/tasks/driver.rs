@@ -262,6 +262,10 @@ async fn try_end_badly(inner: &Arc<Inner>, live: &Arc<Live>, id: TaskId, error: 
         super::export::remove_unsealed(inner, &task).await?;
     } else {
         tracing::error!(task = %id, error = error.chain(), "a task failed");
+        // What it wrote is of no use, and may be what fills the disk. It fails all the same if that cannot be removed.
+        if let Err(error) = super::export::remove_unsealed(inner, &task).await {
+            tracing::warn!(task = %id, error = error.chain(), "files of a failed task stay");
+        }
     }
     report.elapsed_ms = elapsed_ms(inner, live, &task);
     let event = match () {

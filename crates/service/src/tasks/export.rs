@@ -257,7 +257,7 @@ pub(super) fn file_key(target: &ObjectPath, task: &Task, ordinal: u32, format: F
     task_dir(target, task)?.child(&format!("{ordinal}.{}", format.as_str()))
 }
 
-/// Removes what a cancelled task wrote, unless it was sealed: then the files are complete and stay.
+/// Removes what a task wrote that was cancelled or failed, unless it was sealed: then the files are complete and stay.
 pub(super) async fn remove_unsealed(inner: &Inner, task: &Task) -> Result<()> {
     let target = match spec::decode(&task.spec)? {
         TaskSpec::Export { target, .. } => target,

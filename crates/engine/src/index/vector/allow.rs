@@ -24,7 +24,7 @@ impl Bits {
     pub fn all(rows: u32) -> Self {
         let mut bits = Self { rows, words: vec![!0; rows.div_ceil(WORD) as usize] };
         if let Some(last) = bits.words.last_mut()
-            && rows % WORD != 0
+            && !rows.is_multiple_of(WORD)
         {
             *last = (1 << (rows % WORD)) - 1;
         }

@@ -343,7 +343,7 @@ fn a_merge_refuses_rows_that_do_not_add_up() {
     let world = World::new(Distance::L2, 8, vectors(40, 8, 3, 1), 4);
     let other = world.path.with_extension("other");
     let right: Vec<u32> = (0..40).collect();
-    let twice = vec![0; 40];
+    let twice = [0; 40];
     let try_with = |rows: u32, map: &[u32]| {
         let part = Part { structure: &world.structure, rows: map };
         let result = merge(&world.cells, 2, rows, &[part], &OsDisk, &other, &crew());

@@ -49,7 +49,7 @@ impl Cells {
         generation: u64,
         crew: &Crew,
     ) -> Result<Self> {
-        assert!(!sample.is_empty() && sample.len() % dim == 0, "a sample has vectors, and whole ones");
+        assert!(!sample.is_empty() && sample.len().is_multiple_of(dim), "a sample has vectors, and whole ones");
         turn_all(distance, dim, &mut sample, generation, crew)?;
         let rows = sample.len() / dim;
         let mut random = Random::new(generation);

@@ -1,6 +1,6 @@
 //! One thing at a time.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -101,9 +101,14 @@ fn tables_are_born_and_die() {
     let (other, orphan) = (TableId::random(), TableId::random());
     world.tables.create(other, schema(KeyType::Int)).expect("creates");
     drop(world.tables.create(orphan, schema(KeyType::Int)).expect("creates"));
-    assert_eq!(world.tables.sweep(&[world.id, other].into()).expect("sweeps"), 1);
+    assert_eq!(world.tables.sweep(&[world.id, other].into(), &HashSet::new()).expect("sweeps").len(), 1);
     assert!(matches!(world.tables.table(orphan), Err(Error::TableMissing(_))));
-    world.tables.drop_table(world.id).expect("drops");
+    // Rows are removed only where it was said that they may be.
+    let refused = world.tables.sweep(&HashSet::new(), &[other].into()).expect_err("rows without a name");
+    assert!(matches!(refused, Error::TableUnknown(id) if id == world.id), "{refused:?}");
+    assert!(world.tables.table(world.id).is_ok() && world.tables.table(other).is_ok());
+    let swept = world.tables.sweep(&[other].into(), &[world.id].into()).expect("sweeps");
+    assert_eq!(swept, [world.id]);
     world.tables.drop_table(world.id).expect("drops again");
     assert!(matches!(world.tables.table(world.id), Err(Error::TableMissing(_))));
     assert!(matches!(upsert(&table, &[(key(KeyType::Str, 1), row(1))]), Err(Error::Stopped)));
