@@ -125,11 +125,12 @@ pub(super) struct Measured {
 
 impl Measured {
     /// Share of the rows to read for the nearest `k` when so many may be found: the nearest of few lie farther out. On
-    /// straight lines through what was measured, by logarithms, and on along the outer ones.
+    /// straight lines through what was measured, by logarithms, and on along the last; more rows than were sampled read
+    /// no smaller share, as it need not shrink.
     pub(super) fn share(&self, rows: f32, k: usize) -> f32 {
         // The nearest hundred of a thousand rows lie as far out as the nearest ten of a hundred.
         let rows = rows * NEIGHBOURS as f32 / k.max(1) as f32;
-        let tenths = (self.rows / rows.max(1.0)).log10();
+        let tenths = (self.rows / rows.max(1.0)).log10().max(0.0);
         let from = if tenths < 1.0 { 0 } else { 1 };
         let (near, far) = (self.shares[from].ln(), self.shares[from + 1].ln());
         (near + (far - near).max(0.0) * (tenths - from as f32)).exp().min(1.0)

@@ -13,6 +13,9 @@ use crate::error::Result;
 
 /// Cells looked at before the rest of the order is sorted out: they bound what can still be near.
 const FIRST_CELLS: usize = 3;
+/// Times the margin under a filter against the query: among very many rows that are nearly equal, the best by code are
+/// those with the luckiest errors.
+const CAUTION: f32 = 2.0;
 /// The slack grows with this power of the effort: slowly, as it is a distance and the rows within it grow much faster.
 const SLACK_POWER: f32 = 0.25;
 /// Rows that a filter by chance would have let through before their absence is held against it.
@@ -199,6 +202,8 @@ struct Walk<'a> {
     looked: Looked,
     /// Rows of the cells read, whether they may be found or not.
     walked: u32,
+    /// Times the margin.
+    caution: f32,
 }
 
 /// When enough of a segment was read.
@@ -246,6 +251,7 @@ impl<'a> Walk<'a> {
             margin: 0.0,
             looked: Looked::default(),
             walked: 0,
+            caution: 1.0,
         }
     }
 
@@ -273,6 +279,9 @@ impl<'a> Walk<'a> {
         while let Some(Reverse(next)) = left.pop() {
             let beyond = key_of(next) >= self.limit(slack);
             let reached = enough.reached(self.walked, self.looked.rows);
+            if enough.against {
+                self.caution = CAUTION;
+            }
             if self.best.full() && (beyond || reached) {
                 break;
             }
@@ -324,7 +333,7 @@ impl<'a> Walk<'a> {
             }
             Metric::Ip => (-self.kernel.dot(&query.turned, centre), query.length),
         };
-        let margin = MARGIN * NIBBLE_ERROR * radius * across / (query.cells.dim() as f32).sqrt();
+        let margin = self.caution * MARGIN * NIBBLE_ERROR * radius * across / (query.cells.dim() as f32).sqrt();
         self.margin = self.margin.max(margin);
         (query.coded.probe(Width::Nibble, self.metric, base), margin)
     }

@@ -20,6 +20,9 @@ const PROBES: usize = 256;
 const FOUND: f64 = 0.985;
 /// Share of them that must lie in cells whose order is within the slack.
 const WITHIN_SLACK: f64 = 0.995;
+/// Times that slack: neighbours among all rows are nearer than those in the sample, so their cells begin farther behind.
+/// By inner product on 1,000,000 rows the sample's own slack finds 0.84 of them, twice as much finds nearly all.
+const SLACK_FACTOR: f32 = 2.0;
 /// Which rows of the sample may be found: one of so many.
 const THINNINGS: [usize; 3] = [1, 10, 100];
 
@@ -159,7 +162,7 @@ fn measure(cells: &Cells, sample: &[f32], owners: &[u32], crew: &Crew) -> Result
         slacks.extend(needs().map(|need| need.slack));
         *share = quantile(needs().map(|need| need.share).collect(), FOUND).unwrap_or(1.0);
     }
-    measured.slack = quantile(slacks, WITHIN_SLACK).unwrap_or(f32::MAX).max(0.0);
+    measured.slack = SLACK_FACTOR * quantile(slacks, WITHIN_SLACK).unwrap_or(f32::MAX / SLACK_FACTOR).max(0.0);
     Ok(measured)
 }
 

@@ -118,7 +118,7 @@ impl Kernel {
     pub(crate) fn best() -> &'static Kernel {
         static BEST: OnceLock<&'static Kernel> = OnceLock::new();
         BEST.get_or_init(|| {
-            let levels = [Level::Avx512, Level::Avx2];
+            let levels = [Level::Avx512, Level::Avx2, Level::Scalar];
             levels.into_iter().find_map(Kernel::at).unwrap_or(&SCALAR)
         })
     }
