@@ -23,7 +23,9 @@ pub enum Error {
     #[error("table {0} does not exist")]
     TableMissing(TableId),
     /// Rows that whoever keeps the names has no name for.
-    #[error("tables/{0} holds rows but no collection: catalog.db is damaged, older than the tables, or of another directory; nothing was removed. Put the right catalog.db back (with catalog.db-wal), or move tables/{0} out of the data directory")]
+    #[error(
+        "tables/{0} holds rows but no collection: catalog.db is damaged, older than the tables, or of another directory; nothing was removed. Put the right catalog.db back (with catalog.db-wal), or move tables/{0} out of the data directory"
+    )]
     TableUnknown(TableId),
     /// The directory already has this table.
     #[error("table {0} exists already")]

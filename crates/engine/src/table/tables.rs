@@ -162,7 +162,8 @@ impl Tables {
         }
         for name in list(layout.log_dir())? {
             let path = layout.log_dir().join(name);
-            let bytes = self.options.disk.read(&path).map_err(|e| Error::io(format!("reading {}", path.display()), e))?;
+            let bytes =
+                self.options.disk.read(&path).map_err(|e| Error::io(format!("reading {}", path.display()), e))?;
             if bytes.len() > crate::log::EMPTY_FILE_BYTES {
                 return Ok(true);
             }

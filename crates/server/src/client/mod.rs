@@ -192,7 +192,12 @@ impl Client {
             service: sign::SERVICE,
         };
         let signed = sign::sign(&request, &credentials, &sign::x_date(self.clock.now_ms()));
-        let headers = || signed.iter().map(|(k, v)| (k.as_str(), v.as_str())).chain([("Content-Type", content_type), ("X-Nonce", nonce.as_str())]);
+        let headers = || {
+            signed
+                .iter()
+                .map(|(k, v)| (k.as_str(), v.as_str()))
+                .chain([("Content-Type", content_type), ("X-Nonce", nonce.as_str())])
+        };
         let url = format!("{}{path}{}", self.base, query_text(query));
         let sent = match body {
             Some(body) => headers().fold(self.agent.post(&url), |r, (k, v)| r.header(k, v)).send(body),

@@ -13,6 +13,7 @@ mod process;
 
 mod arrows;
 mod bounds;
+mod damage;
 mod door;
 mod exports;
 #[cfg(feature = "failpoints")]

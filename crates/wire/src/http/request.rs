@@ -78,7 +78,7 @@ impl<'a> Args<'a> {
     }
 
     /// The raw JSON text of a body member that is not `null`.
-    pub(crate) fn raw(&self, name: &str) -> Option<&str> {
+    pub(crate) fn raw(&self, name: &str) -> Option<&'a str> {
         self.body.raw(name).filter(|raw| *raw != "null")
     }
 

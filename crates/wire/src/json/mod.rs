@@ -7,6 +7,7 @@ mod scan;
 mod value;
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::fmt;
 
 use knarr_base::{Error, Kind, Result};
@@ -17,7 +18,7 @@ pub(crate) use value::{Members, Value, flag, int, text};
 
 /// The members of a body, each with its raw text.
 #[derive(Debug, Default)]
-pub(crate) struct Object<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
+pub(crate) struct Object<'a>(Vec<(Cow<'a, str>, &'a str)>);
 
 impl<'a> Object<'a> {
     /// Parses a body. Nothing, white space and `null` are an empty object.
@@ -38,13 +39,19 @@ impl<'a> Object<'a> {
         };
         let text = utf8(body)?;
         // If the body without the list is an object, and the list turns out to be a list, the body is an object.
-        let rest = format!("{}[]{}", &text[..list.start], &text[list.end..]);
+        const EMPTY: &str = "[]";
+        let rest = format!("{}{EMPTY}{}", &text[..list.start], &text[list.end..]);
         let Object(members) = Object::read(&rest)?;
-        let owned = |(member, raw): (Cow<'_, str>, Cow<'_, str>)| {
-            let raw = if member == name { Cow::Borrowed(&text[list.clone()]) } else { Cow::Owned(raw.into_owned()) };
-            (Cow::Owned(member.into_owned()), raw)
+        let place = |(member, raw): (Cow<'_, str>, &str)| {
+            let at = raw.as_ptr().addr() - rest.as_ptr().addr();
+            let range = match at.cmp(&list.start) {
+                Ordering::Less => at..at + raw.len(),
+                Ordering::Equal => list.clone(),
+                Ordering::Greater => at - EMPTY.len() + list.len()..at - EMPTY.len() + list.len() + raw.len(),
+            };
+            (Cow::Owned(member.into_owned()), &text[range])
         };
-        Ok(Self(members.into_iter().map(owned).collect()))
+        Ok(Self(members.into_iter().map(place).collect()))
     }
 
     fn read(text: &'a str) -> Result<Self> {
@@ -57,8 +64,8 @@ impl<'a> Object<'a> {
     }
 
     /// A member's raw text; `null` is text too.
-    pub(crate) fn raw(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(member, _)| member == name).map(|(_, raw)| raw.as_ref())
+    pub(crate) fn raw(&self, name: &str) -> Option<&'a str> {
+        self.0.iter().find(|(member, _)| member == name).map(|(_, raw)| *raw)
     }
 
     /// Names of all members.
@@ -133,7 +140,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object<'de>, A::Error> {
                 let mut members = Vec::new();
                 while let Some((Text(name), raw)) = map.next_entry::<Text<'de>, &'de RawValue>()? {
-                    members.push((name, Cow::Borrowed(raw.get())));
+                    members.push((name, raw.get()));
                 }
                 refuse_duplicates(members.iter().map(|(name, _)| name.as_ref()))?;
                 Ok(Object(members))
