@@ -4,7 +4,8 @@ import re
 
 import pytest
 from volcengine.viking_db import (Data, EmbModel, Field, FieldType, RawData)
-from volcengine.viking_db.exception import (APINotImplementedException, CollectionAliasNotExistException,
+from volcengine.viking_db.exception import (APINotImplementedException, CalcEmbeddingFailedException,
+                                            CollectionAliasNotExistException,
                                             CollectionNotExistException, InvalidRequestException,
                                             NoPermissionException, UnauthorizedException, VikingDBException)
 
@@ -34,8 +35,6 @@ def test_a_wrong_secret_is_unauthorized_on_every_call(service, people):
 
 def test_operations_that_come_later(service):
     calls = {
-        "embedding": lambda: service.embedding(EmbModel("bge-m3"), RawData("text", "t")),
-        "embedding_v2": lambda: service.embedding_v2(EmbModel("bge-m3"), RawData("text", "t")),
         "list_embeddings": lambda: service.list_embeddings(),
         "rerank": lambda: service.rerank("q", "c"),
         "batch_rerank": lambda: service.batch_rerank([{"query": "q", "content": "c", "title": ""}]),
@@ -43,6 +42,12 @@ def test_operations_that_come_later(service):
     for call in calls.values():
         with pytest.raises(APINotImplementedException):
             call()
+
+
+def test_embedding_without_a_model(service):
+    for call in (service.embedding, service.embedding_v2):
+        with pytest.raises(CalcEmbeddingFailedException, match='no embedding model "bge-m3" is configured'):
+            call(EmbModel("bge-m3"), RawData("text", "t"))
 
 
 def test_aliases(service, name):

@@ -137,6 +137,19 @@ pub const PARTITIONS_LISTED: usize = 1000;
 /// Keys of index/sort.
 pub const SORT_KEYS: usize = 5000;
 
+// Embedding models.
+
+/// Texts of one embedding call; the vendor's limit.
+pub const EMBEDDING_TEXTS: usize = 100;
+/// Embedding calls on their way at once: each holds a blocking thread.
+pub const EMBEDDING_CALLS: usize = 16;
+/// Time to reach a model's endpoint.
+pub const EMBEDDING_CONNECT: Duration = Duration::from_secs(3);
+/// Time for its whole answer; well within [`REQUEST_TIMEOUT`].
+pub const EMBEDDING_TIMEOUT: Duration = Duration::from_secs(60);
+/// Bytes of its answer: 100 vectors of the largest size, as text.
+pub const EMBEDDING_ANSWER_BYTES: u64 = 16 * 1024 * 1024;
+
 // Tables.
 
 /// Bytes of rows in a memtable before it is frozen and flushed.

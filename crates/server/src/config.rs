@@ -1,5 +1,6 @@
 //! Settings: plain data from a file, the environment and flags, checked as a whole before anything starts.
 
+use std::collections::BTreeMap;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -13,12 +14,13 @@ use knarr_wire::FetchShape;
 use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 
+use crate::embedding::Model;
 use crate::failure::{Failure, Result};
 
 /// The defaults, and the manual.
 pub(crate) const DEFAULT: &str = include_str!("config.default.toml");
 /// Every setting; true where the value is text even if it looks like a number.
-const NAMES: [(&str, bool); 15] = [
+const NAMES: [(&str, bool); 17] = [
     ("data", true),
     ("listen", true),
     ("admin_listen", true),
@@ -34,6 +36,8 @@ const NAMES: [(&str, bool); 15] = [
     ("regions", false),
     ("trust_forwarded_host", false),
     ("single_fetch_shape", true),
+    ("embedding_default", true),
+    ("embedding", false),
 ];
 const MIB: usize = 1024 * 1024;
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -57,6 +61,18 @@ struct Settings {
     regions: Vec<String>,
     trust_forwarded_host: bool,
     single_fetch_shape: String,
+    embedding_default: String,
+    embedding: BTreeMap<String, ModelSettings>,
+}
+
+/// An embedding model as written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ModelSettings {
+    url: String,
+    model: String,
+    #[serde(default)]
+    key_env: String,
 }
 
 /// Settings as meant.
@@ -92,6 +108,10 @@ pub(crate) struct Config {
     pub(crate) trust_forwarded_host: bool,
     /// `data` of index/fetch_data for a single key.
     pub(crate) single_fetch_shape: FetchShape,
+    /// The model of collections that name none; one of those below.
+    pub(crate) embedding_default: Option<String>,
+    /// Embedding models by the names that clients use.
+    pub(crate) embedding: BTreeMap<String, Model>,
 }
 
 impl Config {
@@ -156,6 +176,8 @@ fn check(settings: Settings) -> Result<Config> {
         regions,
         trust_forwarded_host,
         single_fetch_shape,
+        embedding_default,
+        embedding,
     } = settings;
     let mut wrong = Vec::new();
     if data.as_os_str().is_empty() {
@@ -195,6 +217,13 @@ fn check(settings: Settings) -> Result<Config> {
             FetchShape::Array
         }
     };
+    let embedding = models(embedding, &mut wrong);
+    let embedding_default = Some(embedding_default).filter(|name| !name.is_empty());
+    if let Some(name) = &embedding_default
+        && !embedding.contains_key(name)
+    {
+        wrong.push(format!("embedding_default: there is no [embedding.{name}]"));
+    }
     match (wrong.as_slice(), listen) {
         ([], Some(listen)) => Ok(Config {
             data,
@@ -212,9 +241,27 @@ fn check(settings: Settings) -> Result<Config> {
             regions,
             trust_forwarded_host,
             single_fetch_shape,
+            embedding_default,
+            embedding,
         }),
         _ => Err(Failure::usage(format!("settings: {}", wrong.join("; ")))),
     }
+}
+
+/// Endpoints are plain HTTP: TLS is the work of a proxy beside the server.
+fn models(settings: BTreeMap<String, ModelSettings>, wrong: &mut Vec<String>) -> BTreeMap<String, Model> {
+    let mut models = BTreeMap::new();
+    for (name, ModelSettings { url, model, key_env }) in settings {
+        let host = url.strip_prefix("http://").and_then(|rest| rest.split('/').next());
+        if host.is_none_or(|host| host.is_empty() || host.contains('@')) {
+            wrong.push(format!("embedding.{name}.url: must be http://HOST:PORT/PATH"));
+        }
+        if model.is_empty() {
+            wrong.push(format!("embedding.{name}.model: must name the endpoint's model"));
+        }
+        models.insert(name, Model { url, model, key_env });
+    }
+    models
 }
 
 /// The first address of HOST:PORT.

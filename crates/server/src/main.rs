@@ -9,6 +9,7 @@ mod client;
 mod commands;
 mod config;
 mod demo;
+mod embedding;
 mod failure;
 mod keyfile;
 mod output;

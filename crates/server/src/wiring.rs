@@ -16,6 +16,7 @@ use knarr_service::{Parts, Service};
 use zeroize::Zeroizing;
 
 use crate::config::Config;
+use crate::embedding::Models;
 use crate::failure::{Failure, Result};
 use crate::keyfile::{self, Credentials};
 
@@ -50,13 +51,14 @@ pub(crate) async fn open(config: &Config, credentials: Option<Credentials>) -> R
     let (keys, needs_key) = (catalog.clone(), credentials.is_none());
     let process_key = |c: Credentials| ProcessKey { id: KeyId::new(c.access_key), secret: c.secret_key };
     let process_keys = credentials.into_iter().map(process_key).collect();
+    let models = Arc::new(Models::new(config.embedding.clone(), config.embedding_default.clone()));
     let stores = Arc::new(stores);
     let policy = Policy {
         confirm: config.confirm_wait,
         retention: config.task_retention,
         confirm_by_another: config.confirm_by_another,
     };
-    let service = Service::open(Parts { tables, catalog, stores, pool, clock, policy, process_keys }).await?;
+    let service = Service::open(Parts { tables, catalog, stores, pool, clock, policy, models, process_keys }).await?;
     // Last: a directory that is refused keeps its admin.key.
     let first_key = if needs_key { first_key(config, &keys).await? } else { None };
     Ok(Opened { service: Arc::new(service), first_key })

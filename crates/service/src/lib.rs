@@ -6,6 +6,7 @@
 pub mod buckets;
 mod cache;
 pub mod collections;
+pub mod embedding;
 pub mod indexes;
 pub mod keys;
 pub mod principal;
@@ -38,6 +39,8 @@ pub struct Parts {
     pub clock: SharedClock,
     /// What the operator decides about tasks.
     pub policy: tasks::Policy,
+    /// Embedding models, or [`embedding::NoModels`].
+    pub models: Arc<dyn embedding::Embed>,
     /// Keys that live as long as this process (an administrator's from the environment).
     pub process_keys: Vec<keys::ProcessKey>,
 }
@@ -54,6 +57,7 @@ pub(crate) struct Inner {
     pub(crate) stores: Arc<Stores>,
     pub(crate) pool: Arc<Pool>,
     pub(crate) clock: SharedClock,
+    pub(crate) models: Arc<dyn embedding::Embed>,
     pub(crate) keys: keys::Keys,
     pub(crate) open: collections::Open,
     pub(crate) tasks: tasks::Scheduler,
@@ -66,7 +70,7 @@ impl Service {
     /// # Errors
     /// Those of the catalog and the engine; nothing runs then.
     pub async fn open(parts: Parts) -> Result<Self> {
-        let Parts { tables, catalog, stores, pool, clock, policy, process_keys } = parts;
+        let Parts { tables, catalog, stores, pool, clock, policy, models, process_keys } = parts;
         let live = catalog.table_ids().await?;
         let dropped = catalog.dropped_tables().await?;
         let pins = catalog.pins().await?;
@@ -92,6 +96,7 @@ impl Service {
             stores,
             pool,
             clock,
+            models,
             keys: keys::Keys::new(process_keys),
             open: collections::Open::default(),
             tasks: tasks::Scheduler::new(),

@@ -75,6 +75,26 @@ fn the_shape_of_a_single_fetch_is_one_of_three() {
 }
 
 #[test]
+fn models_have_addresses_that_are_checked() {
+    let file = "data = \"d\"\nembedding_default = \"m\"\n[embedding.m]\nurl = \"http://h:1/v1\"\nmodel = \"x\"\n";
+    let config = join(Some(file), &[], &[]).expect("valid");
+    assert_eq!(config.embedding["m"].url, "http://h:1/v1");
+    assert_eq!(config.embedding_default.as_deref(), Some("m"));
+    let text = refusal(
+        Some("data = \"d\"\nembedding_default = \"n\"\n[embedding.m]\nurl = \"https://h\"\nmodel = \"\""),
+        &[],
+        &[],
+    );
+    for name in ["embedding_default:", "embedding.m.url:", "embedding.m.model:"] {
+        assert!(text.contains(name), "{name} in {text}");
+    }
+    assert!(
+        refusal(Some("data = \"d\"\n[embedding.m]\nurl = \"http://h\"\nmodel = \"x\"\nsecret = \"s\""), &[], &[])
+            .contains("secret")
+    );
+}
+
+#[test]
 fn every_wrong_setting_is_named_at_once() {
     let flags = [("listen", "nowhere"), ("admin_listen", "1"), ("log", "a=b=c")];
     let text = refusal(

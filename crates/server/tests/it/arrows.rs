@@ -20,8 +20,9 @@ const ARROWS: [(&str, &[&str]); 6] = [
     ("wire", &["base", "service"]),
     ("server", &["base", "engine", "catalog", "service", "wire"]),
 ];
-/// The files of the server that may look below `wire`: what opens the layers, and what reads the user's own files.
-const SERVER_BELOW_WIRE: [&str; 3] = ["wiring.rs", "commands/upsert.rs", "demo/sample.rs"];
+/// The files of the server that may look below `wire`: what opens the layers, what the service calls out through, and
+/// what reads the user's own files.
+const SERVER_BELOW_WIRE: [&str; 4] = ["wiring.rs", "embedding.rs", "commands/upsert.rs", "demo/sample.rs"];
 /// Libraries that one crate alone may name.
 const OWNED: [(&str, &str); 8] = [
     ("arrow", "engine"),

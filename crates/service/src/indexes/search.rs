@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::{AggregateRequest, OpenIndex, OrderBy, SearchAnswer, SearchRequest, Sorted};
 use crate::collections::typed_key;
+use crate::embedding::model_of;
 
 impl OpenIndex {
     /// The best rows of each query, as of the beginning of the call.
@@ -46,6 +47,25 @@ impl OpenIndex {
             })
             .await?;
         Ok(SearchAnswer { found, passed })
+    }
+
+    /// The query vector of a text, by the collection's model.
+    ///
+    /// # Errors
+    /// `Kind::EmbeddingFailed`, `Kind::InvalidVector` if the model's vectors do not fit the field, `Kind::Busy`.
+    pub async fn embed(&self, text: String) -> Result<Vec<f32>> {
+        let model = model_of(self.opened.record.vectorize.as_deref(), &self.inner.models)?;
+        self.searchable()?;
+        let mut vectors = self.inner.models.embed(&model, vec![text]).await?;
+        let vector = vectors.pop().unwrap_or_default();
+        match self.schema().vector() {
+            Some((_, dim)) if dim as usize == vector.len() => Ok(vector),
+            _ => {
+                let text =
+                    format!("model {model:?} makes vectors of {} elements, which the field has not", vector.len());
+                Err(Error::new(Kind::InvalidVector, text))
+            }
+        }
     }
 
     /// Counts rows.

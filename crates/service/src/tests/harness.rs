@@ -20,6 +20,7 @@ use knarr_engine::table::{Options, Tables};
 use serde_json::Value;
 
 use crate::collections::{CollectionRef, CreateCollection};
+use crate::embedding::NoModels;
 use crate::tasks::{CreateTask, Format, Policy, Status, TaskInfo, TaskSpec};
 use crate::{Parts, Principal, Service};
 
@@ -143,9 +144,19 @@ async fn open(dir: &Path, clock: SharedClock) -> Service {
     let master = MasterKey::from_hex(&"07".repeat(32)).expect("key");
     let catalog = Catalog::open(&dir.join("catalog.db"), clock.clone(), master).await.expect("catalog");
     let stores = Arc::new(Stores::open_local(&dir.join("objects")).expect("stores"));
-    Service::open(Parts { tables, catalog, stores, pool, clock, policy: Policy::default(), process_keys: Vec::new() })
-        .await
-        .expect("service")
+    let models = Arc::new(NoModels);
+    Service::open(Parts {
+        tables,
+        catalog,
+        stores,
+        pool,
+        clock,
+        models,
+        policy: Policy::default(),
+        process_keys: Vec::new(),
+    })
+    .await
+    .expect("service")
 }
 
 pub(super) fn admin(account: &str) -> Principal {

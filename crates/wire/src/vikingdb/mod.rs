@@ -3,6 +3,7 @@
 mod collections;
 pub(crate) mod convert;
 mod data;
+mod embedding;
 pub(crate) mod envelope;
 pub(crate) mod error;
 mod filter;
@@ -62,6 +63,8 @@ pub(crate) async fn dispatch(service: &Service, dialect: &Dialect, call: Call, r
         Call::Search => search::search(service, request).await,
         Call::Aggregate => search::aggregate(service, request).await,
         Call::Sort => search::sort(service, request).await,
+        Call::Embedding => embedding::first(service, request).await,
+        Call::EmbeddingTwo => embedding::second(service, request).await,
         Call::CreateTask => tasks::create(service, request).await,
         Call::TaskInfo => tasks::info(service, request).await,
         Call::ListTasks => tasks::list(service, request).await,

@@ -24,6 +24,8 @@ pub(crate) enum Call {
     Search,
     Aggregate,
     Sort,
+    Embedding,
+    EmbeddingTwo,
     CreateTask,
     TaskInfo,
     ListTasks,
@@ -67,7 +69,7 @@ pub(crate) static ROUTES: &[Route] = &[
     to("/api/index/fetch_data", "read on the collection", Call::IndexFetch),
     to("/api/index/rerank", "any valid key", Call::Later),
     to("/api/index/batch_rerank", "any valid key", Call::BatchRerank),
-    to("/api/data/embedding", "any valid key", Call::Later),
-    to("/api/data/embedding/version/2", "any valid key", Call::Later),
+    to("/api/data/embedding", "any valid key", Call::Embedding),
+    to("/api/data/embedding/version/2", "any valid key", Call::EmbeddingTwo),
     to("/api/data/list_embedding_models", "any valid key", Call::Later),
 ];

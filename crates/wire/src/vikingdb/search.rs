@@ -7,7 +7,7 @@ use knarr_base::{Error, Kind, Result};
 use knarr_service::Service;
 use knarr_service::indexes::{Explain, Found, Groups, OpenIndex, Projection, SearchAnswer, Shown, Sorted};
 
-use super::convert::search::{self, AggForm, Form};
+use super::convert::search::{self, AggForm, Form, Raw};
 use super::convert::{index, rows};
 use super::envelope;
 use crate::http::request::{Answer, Signed};
@@ -18,10 +18,11 @@ pub(super) async fn search(service: &Service, request: &Signed) -> Result<Answer
     let (reference, form) = (index::reference(&args)?, Form::parse(&args)?);
     let index = service.open_index(&request.principal, &reference).await?;
     let fields = fields(&index, &form)?;
-    if form.is_raw() {
-        return Err(Error::new(Kind::EmbeddingFailed, "no embedding model is configured"));
-    }
-    let answer = index.search(form.request(&index)?).await?;
+    let embedded = match form.raw() {
+        Some(raw) => Some(embed(&index, raw).await?),
+        None => None,
+    };
+    let answer = index.search(form.request(&index, embedded)?).await?;
     let items = Items {
         found: &answer.found,
         fields,
@@ -31,6 +32,13 @@ pub(super) async fn search(service: &Service, request: &Signed) -> Result<Answer
     };
     let extend = (form.count || form.explain).then(|| extend(&answer, form.explain));
     Ok(Answer::Json(envelope::data_and(request.request_id, |out| items.write(out), extend.as_deref())))
+}
+
+async fn embed(index: &OpenIndex, raw: &Raw) -> Result<Vec<f32>> {
+    match raw {
+        Raw::Text(text) => index.embed(text.clone()).await,
+        Raw::Image => Err(Error::new(Kind::EmbeddingFailed, "no model here takes images")),
+    }
 }
 
 fn fields(index: &OpenIndex, form: &Form<'_>) -> Result<Option<Projection>> {

@@ -50,13 +50,21 @@ enum Order<'a> {
     /// Raw texts of the vectors.
     Vectors(Vec<&'a str>, Vec<Sparse>),
     Keys(Vec<Key>),
-    /// A text or an image, for a model.
-    Raw,
+    Raw(Raw),
     Scalar {
         field: String,
         descending: bool,
     },
     Random,
+}
+
+/// What a model has to turn into a vector.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Raw {
+    /// Alone.
+    Text(String),
+    /// Alone or with a text.
+    Image,
 }
 
 /// Every member of `search`.
@@ -118,29 +126,28 @@ impl<'a> Form<'a> {
     pub(crate) fn orders_by_distance(&self) -> bool {
         match &self.order {
             Order::Vectors(_, sparse) => sparse.is_empty(),
-            Order::Keys(_) | Order::Raw => true,
+            Order::Keys(_) | Order::Raw(_) => true,
             Order::Scalar { .. } | Order::Random => false,
         }
     }
 
-    /// True if a model has to turn a text or an image into a vector first.
-    pub(crate) fn is_raw(&self) -> bool {
-        matches!(self.order, Order::Raw)
+    /// What a model has to turn into a vector first.
+    pub(crate) fn raw(&self) -> Option<&Raw> {
+        if let Order::Raw(raw) = &self.order { Some(raw) } else { None }
     }
 
-    /// The search that this index is asked for.
+    /// The search that this index is asked for; `embedded` is the vector of [`Form::raw`].
     ///
     /// # Errors
     /// `Kind::InvalidFilter`, `Kind::InvalidVector`.
-    pub(crate) fn request(&self, index: &OpenIndex) -> Result<SearchRequest> {
+    pub(crate) fn request(&self, index: &OpenIndex, embedded: Option<Vec<f32>>) -> Result<SearchRequest> {
         let vectors = |dense, sparse| OrderBy::Vectors { dense, sparse, dense_weight: self.dense_weight as f32 };
         let order = match &self.order {
             Order::Vectors(dense, sparse) => {
                 let dense = dense.iter().map(|raw| index.query_vector(raw)).collect::<Result<_>>()?;
                 vectors(dense, sparse.clone())
             }
-            // The handler has answered it before.
-            Order::Raw => vectors(Vec::new(), Vec::new()),
+            Order::Raw(_) => vectors(embedded.into_iter().collect(), Vec::new()),
             Order::Keys(keys) => OrderBy::Keys(keys.clone()),
             Order::Scalar { field, descending } => OrderBy::Scalar { field: field.clone(), descending: *descending },
             Order::Random => OrderBy::Random,
@@ -238,8 +245,12 @@ fn sparse_vectors(value: Value) -> Result<Vec<Sparse>> {
 fn by_raw(raw: &str) -> Result<Order<'_>> {
     let order = object("order_by_raw", raw)?;
     known("order_by_raw", &order, &["text", "image"])?;
-    let given = |name| Ok::<_, knarr_base::Error>(order.text(name)?.is_some_and(|text| !text.is_empty()));
-    if given("text")? || given("image")? { Ok(Order::Raw) } else { Err(invalid("order_by_raw needs text or image")) }
+    let given = |name| Ok::<_, knarr_base::Error>(order.text(name)?.filter(|text| !text.is_empty()));
+    match (given("text")?, given("image")?) {
+        (_, Some(_)) => Ok(Order::Raw(Raw::Image)),
+        (Some(text), None) => Ok(Order::Raw(Raw::Text(text))),
+        (None, None) => Err(invalid("order_by_raw needs text or image")),
+    }
 }
 
 fn by_scalar(raw: &str) -> Result<Order<'_>> {

@@ -49,7 +49,7 @@ fn every_mode_of_the_clients_is_read() {
         assert!(matches!(&form.order, Order::Scalar { field, descending: false } if field == "price"));
     });
     with(&search(r#""order_by_raw":{"text":"x"},"need_instruction":false"#), |args| {
-        assert!(Form::parse(args).expect("valid").is_raw());
+        assert_eq!(Form::parse(args).expect("valid").raw(), Some(&Raw::Text("x".into())));
     });
     with(&search(r#""order_by_vector":null,"filter":null,"output_fields":[],"replace_primay":true"#), |args| {
         let form = Form::parse(args).expect("valid");

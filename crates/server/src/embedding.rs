@@ -1,0 +1,201 @@
+//! Embedding models behind OpenAI-compatible `/v1/embeddings` endpoints, one per name that clients use.
+//!
+//! Only configured addresses are called, without redirects and without the environment's proxy, so no request decides
+//! where the server connects. What comes back is bounded and checked; nothing of it is shown but numbers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use knarr_base::{Error, Kind, limit};
+use knarr_service::embedding::{Embed, Embedded, not_configured};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
+use ureq::Agent;
+use zeroize::Zeroizing;
+
+/// One configured model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Model {
+    /// `http://HOST:PORT/PATH` of its endpoint.
+    pub(crate) url: String,
+    /// The endpoint's own name for it.
+    pub(crate) model: String,
+    /// The environment variable that holds its key; empty: none.
+    pub(crate) key_env: String,
+}
+
+/// All of them.
+pub(crate) struct Models {
+    agent: Agent,
+    models: BTreeMap<String, Arc<Model>>,
+    default: Option<String>,
+    calls: Arc<Semaphore>,
+}
+
+impl Models {
+    pub(crate) fn new(models: BTreeMap<String, Model>, default: Option<String>) -> Self {
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .proxy(None)
+            .timeout_connect(Some(limit::EMBEDDING_CONNECT))
+            .timeout_global(Some(limit::EMBEDDING_TIMEOUT))
+            .build();
+        Self {
+            agent: Agent::new_with_config(config),
+            models: models.into_iter().map(|(name, model)| (name, Arc::new(model))).collect(),
+            default,
+            calls: Arc::new(Semaphore::new(limit::EMBEDDING_CALLS)),
+        }
+    }
+}
+
+impl Embed for Models {
+    fn embed(&self, name: &str, texts: Vec<String>) -> Embedded {
+        let Some(model) = self.models.get(name).cloned() else {
+            let error = not_configured(name);
+            return Box::pin(async move { Err(error) });
+        };
+        let Ok(call) = Arc::clone(&self.calls).try_acquire_owned() else {
+            return Box::pin(async { Err(Error::new(Kind::Busy, "too many embedding calls at once")) });
+        };
+        let (agent, name) = (self.agent.clone(), name.to_owned());
+        Box::pin(async move {
+            let asked = tokio::task::spawn_blocking(move || {
+                let _call = call;
+                ask(&agent, &model, &texts)
+            });
+            let answer = asked.await.unwrap_or_else(|error| Err(error.to_string()));
+            answer.map_err(|why| {
+                // The reason may quote the endpoint, so it is for the log.
+                Error::new(Kind::EmbeddingFailed, format!("model {name:?} gave no vectors")).with_source(why)
+            })
+        })
+    }
+
+    fn default_model(&self) -> Option<&str> {
+        self.default.as_deref()
+    }
+}
+
+#[derive(Serialize)]
+struct Question<'a> {
+    model: &'a str,
+    input: &'a [String],
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    data: Vec<Item>,
+}
+
+#[derive(Deserialize)]
+struct Item {
+    index: usize,
+    embedding: Vec<f32>,
+}
+
+/// One call; a sentence for the log if it fails.
+fn ask(agent: &Agent, model: &Model, texts: &[String]) -> Result<Vec<Vec<f32>>, String> {
+    let question = serde_json::to_vec(&Question { model: &model.model, input: texts }).map_err(|e| e.to_string())?;
+    let mut request = agent.post(&model.url).header("Content-Type", "application/json");
+    if !model.key_env.is_empty() {
+        let key = std::env::var(&model.key_env).map_err(|_| format!("{} is not set", model.key_env))?;
+        let value = Zeroizing::new(format!("Bearer {}", Zeroizing::new(key).as_str()));
+        request = request.header("Authorization", value.as_str());
+    }
+    let mut response = request.send(&question[..]).map_err(|e| e.to_string())?;
+    if response.status().as_u16() != 200 {
+        return Err(format!("status {}", response.status().as_u16()));
+    }
+    let body = response.body_mut().with_config().limit(limit::EMBEDDING_ANSWER_BYTES).read_to_vec();
+    let answer: Answer = serde_json::from_slice(&body.map_err(|e| e.to_string())?).map_err(|e| e.to_string())?;
+    vectors(answer, texts.len())
+}
+
+/// The vectors in the order of the texts.
+fn vectors(answer: Answer, texts: usize) -> Result<Vec<Vec<f32>>, String> {
+    let mut items = answer.data;
+    items.sort_by_key(|item| item.index);
+    let dim = items.first().map_or(0, |item| item.embedding.len());
+    let in_order = items.iter().enumerate().all(|(at, item)| item.index == at);
+    if items.len() != texts || !in_order {
+        return Err(format!("{} vectors for {texts} texts", items.len()));
+    }
+    if dim == 0 || items.iter().any(|item| item.embedding.len() != dim) {
+        return Err("vectors of different lengths".to_owned());
+    }
+    if items.iter().flat_map(|item| &item.embedding).any(|x| !x.is_finite()) {
+        return Err("a vector with an element that is not finite".to_owned());
+    }
+    Ok(items.into_iter().map(|item| item.embedding).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+
+    /// Answers one connection; what it was asked comes back from the thread.
+    fn endpoint(status: &str, body: &str) -> (String, thread::JoinHandle<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}/v1/embeddings", listener.local_addr().expect("bound"));
+        let answer = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+        let serve = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a caller");
+            let mut seen = Vec::new();
+            let mut piece = [0; 4096];
+            while !seen.ends_with(b"}") {
+                let read = stream.read(&mut piece).expect("readable");
+                assert!(read > 0, "the request broke off");
+                seen.extend_from_slice(&piece[..read]);
+            }
+            stream.write_all(answer.as_bytes()).expect("writable");
+            String::from_utf8(seen).expect("UTF-8")
+        });
+        (url, serve)
+    }
+
+    async fn embed(status: &str, body: &str) -> (knarr_base::Result<Vec<Vec<f32>>>, String) {
+        let (url, serve) = endpoint(status, body);
+        let model = Model { url, model: "vendor/m".to_owned(), key_env: String::new() };
+        let models = Models::new(BTreeMap::from([("m".to_owned(), model)]), None);
+        let answer = models.embed("m", vec!["a".to_owned(), "b".to_owned()]).await;
+        (answer, serve.join().expect("served"))
+    }
+
+    #[tokio::test]
+    async fn vectors_come_in_the_order_of_the_texts() {
+        let body = r#"{"data":[{"index":1,"embedding":[3,4]},{"index":0,"embedding":[1,2.5]}],"model":"x"}"#;
+        let (answer, asked) = embed("200 OK", body).await;
+        assert_eq!(answer.expect("vectors"), [[1.0, 2.5], [3.0, 4.0]]);
+        assert!(asked.starts_with("POST /v1/embeddings "), "{asked}");
+        assert!(asked.ends_with(r#"{"model":"vendor/m","input":["a","b"]}"#), "{asked}");
+    }
+
+    #[tokio::test]
+    async fn anything_else_is_a_failure_without_detail() {
+        for (status, body) in [
+            ("500 Oops", "secret text"),
+            ("302 Found", "{}"),
+            ("200 OK", "not JSON"),
+            ("200 OK", r#"{"data":[]}"#),
+            ("200 OK", r#"{"data":[{"index":0,"embedding":[1]},{"index":0,"embedding":[1]}]}"#),
+            ("200 OK", r#"{"data":[{"index":0,"embedding":[1]},{"index":1,"embedding":[1,2]}]}"#),
+            ("200 OK", r#"{"data":[{"index":0,"embedding":[]},{"index":1,"embedding":[]}]}"#),
+            ("200 OK", r#"{"data":[{"index":0,"embedding":[1e39]},{"index":1,"embedding":[1]}]}"#),
+        ] {
+            let error = embed(status, body).await.0.expect_err(body);
+            assert_eq!(
+                (error.kind(), error.message()),
+                (Kind::EmbeddingFailed, "model \"m\" gave no vectors"),
+                "{body}"
+            );
+        }
+        let unknown = Models::new(BTreeMap::new(), None).embed("m", vec!["a".to_owned()]).await;
+        assert_eq!(unknown.map_err(|e| e.kind()), Err(Kind::EmbeddingFailed));
+    }
+}
