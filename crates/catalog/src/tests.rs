@@ -195,11 +195,11 @@ async fn a_closed_catalog_says_so() {
 async fn a_newer_schema_is_refused_and_untouched() {
     let home = Home::new();
     home.open().await.close().await;
-    home.raw("INSERT INTO schema_versions (version, digest, applied_ms) VALUES (3, zeroblob(32), 0)").await;
+    home.raw("INSERT INTO schema_versions (version, digest, applied_ms) VALUES (4, zeroblob(32), 0)").await;
     let before = home.dump().await;
     let master = MasterKey::from_hex(&home.master).unwrap();
     let Err(error) = home.try_open(master).await else { panic!("opened a newer schema") };
-    assert!(matches!(error, Error::SchemaNewer { found: 3, known: 2 }), "{error:?}");
+    assert!(matches!(error, Error::SchemaNewer { found: 4, known: 3 }), "{error:?}");
     assert_eq!(home.dump().await, before);
 }
 
@@ -314,6 +314,10 @@ async fn write_once(catalog: &Catalog, op: &str, task: &Task, ended: &Task, fenc
             catalog.update_collection(&by, &owner, "first", change).await.map(drop)
         }
         "drop_collection" => catalog.drop_collection(&by, &owner, "first").await.map(drop),
+        "forget_dropped_table" => {
+            let dropped = catalog.dropped_tables().await?;
+            catalog.forget_dropped_table(*dropped.iter().next().unwrap()).await
+        }
         "create_index" => {
             let collection = catalog.collection(&owner, "first").await?.unwrap();
             catalog.create_index(&by, new_index(&collection, "second")).await.map(drop)
@@ -357,6 +361,8 @@ async fn every_failpoint_fails_whole() {
         catalog.create_key(&key(), &owner, "l", vec![Grant::everything()]).await.unwrap();
         let first = catalog.create_collection(&key(), new_collection("default", "first")).await.unwrap();
         catalog.create_index(&key(), new_index(&first, "first")).await.unwrap();
+        catalog.create_collection(&key(), new_collection("default", "gone")).await.unwrap();
+        catalog.drop_collection(&key(), &owner, "gone").await.unwrap();
         let task = running(&catalog, 2).await;
         let fence = catalog.lease_unit(task.id, 0, "w", START_MS + 1).await.unwrap().unwrap();
         let ended = made(&catalog, new_task("default")).await;

@@ -6,6 +6,20 @@ use super::*;
 use crate::tests::{Home, START_MS, account, key, name, new_collection};
 
 #[tokio::test]
+async fn a_dropped_table_is_known_until_its_files_are_gone() {
+    let home = Home::new();
+    let catalog = home.open().await;
+    let owner = account("default");
+    let made = catalog.create_collection(&key(), new_collection("default", "first")).await.unwrap();
+    assert!(catalog.dropped_tables().await.unwrap().is_empty());
+    catalog.drop_collection(&key(), &owner, "first").await.unwrap();
+    assert!(catalog.table_ids().await.unwrap().is_empty());
+    assert_eq!(catalog.dropped_tables().await.unwrap(), [made.table].into());
+    catalog.forget_dropped_table(made.table).await.unwrap();
+    assert!(catalog.dropped_tables().await.unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn collections_are_made_found_changed_and_dropped() {
     let home = Home::new();
     let catalog = home.open().await;
