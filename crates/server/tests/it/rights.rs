@@ -304,3 +304,33 @@ fn another_key_confirms() {
     assert_eq!(alive(&mut admin, "t", 0..20), (0..20).step_by(2).collect::<Vec<_>>());
     world.stop(server);
 }
+
+/// H8: the server's own reach is nobody's: a key writes and reads in the buckets that its patterns name and in no other.
+#[test]
+fn prefix_matrix() {
+    let world = World::new();
+    let server = world.start();
+    let mut admin = server.client();
+    create_collection(&mut admin, "t");
+    fill(&mut admin, "t", (0..4).map(|id| row(id, 1, 1)));
+    for bucket in ["team-a", "team-b", "team"] {
+        admin.must("/knarr/v1/buckets/create", &json!({"bucket": bucket}));
+    }
+    let mut client = World::client_with(&server, &[(&["export"], "t"), (&["export", "read", "write"], "team-a*")]);
+    for (bucket, allowed) in
+        [("team-a", true), ("team-archive", true), ("team-b", false), ("team", false), ("team-A", false), ("t", false)]
+    {
+        let task = json!({"task_type": "data_export", "task_params": {"collection_name": "t", "tos_path": format!("{bucket}/x")}});
+        let replies = [
+            client.post("/api/task/create", &task).unwrap(),
+            client.post("/knarr/v1/objects/list", &json!({"bucket": bucket, "prefix": ""})).unwrap(),
+        ];
+        for reply in replies {
+            assert_eq!(reply.code == NO_PERMISSION, !allowed && reply.code != 1_000_003, "{bucket}: {}", reply.text);
+            assert!(allowed || reply.status >= 400, "{bucket}: {}", reply.text);
+        }
+    }
+    let made = admin.must("/knarr/v1/buckets/list", &json!({}));
+    assert!(!made.to_string().contains("\"t\""), "{made}");
+    world.stop(server);
+}

@@ -237,6 +237,6 @@ fn object_response(info: &ObjectInfo, bytes: ByteStream, id: RequestId) -> Respo
 }
 
 #[cfg(test)]
-mod socket_tests;
+mod http_framing;
 #[cfg(test)]
 mod tests;
