@@ -190,6 +190,7 @@ impl Work {
 
     /// Encodes the next rows; false when there are none.
     fn step(&mut self) -> Result<bool, Error> {
+        fail::fail_point!("bulk::export::step");
         let Some(mut open) = self.open.take() else { return self.open_next() };
         let rows = self.step_rows.min(open.matches.batch.num_rows() - open.next);
         let selected = open.matches.rows.slice(open.next, rows);

@@ -27,6 +27,9 @@ use crate::objects::Stores;
 use crate::scan::Source;
 use crate::table::Snapshot;
 
+/// Every named failpoint of this module.
+pub const FAILPOINTS: &[&str] = &["bulk::export::step"];
+
 /// What an export writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {

@@ -32,7 +32,12 @@ const NOT_REACHED: [(&str, &str); 5] = [
 ];
 
 fn points() -> Vec<&'static str> {
-    let layers = [knarr_engine::table::FAILPOINTS, knarr_catalog::FAILPOINTS, knarr_service::tasks::FAILPOINTS];
+    let layers = [
+        knarr_engine::table::FAILPOINTS,
+        knarr_engine::bulk::FAILPOINTS,
+        knarr_catalog::FAILPOINTS,
+        knarr_service::tasks::FAILPOINTS,
+    ];
     layers.concat()
 }
 
@@ -271,4 +276,16 @@ fn kill_at_every_failpoint() {
         .iter()
         .flat_map(|(write, _)| ["before", "after"].map(|at| format!("catalog::{write}::{at}_commit")));
     assert_eq!(missed, known.collect::<Vec<_>>(), "failpoints that the walk did not reach");
+}
+
+/// T2: an export that was killed between its files and its seal, several times over, has the content of one that was not.
+#[test]
+fn same_digest() {
+    let (_, undisturbed) = Walk::start("").run();
+    assert!(!undisturbed.digests.is_empty());
+    for point in ["bulk::export::step", "service::export::after_file", "service::export::before_success"] {
+        let (died, end) = Walk::start(&format!("{point}=1*off->panic")).run();
+        assert!(died, "{point} was not reached twice");
+        assert_eq!(end.digests, undisturbed.digests, "{point}");
+    }
 }
