@@ -233,16 +233,9 @@ fn check_finite(what: &str, number: f64) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::Name;
-    use crate::schema::Field;
+    use crate::schema::tests::field;
 
     fn schema() -> Schema {
-        let field = |name: &str, kind| Field {
-            name: Name::parse("field_name", name).expect("valid"),
-            kind,
-            default: None,
-            pipeline: None,
-        };
         Schema::new(
             vec![
                 field("id", FieldType::Int64),

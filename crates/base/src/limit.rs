@@ -154,6 +154,8 @@ pub const EMBEDDING_ANSWER_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Bytes of rows in a memtable before it is frozen and flushed.
 pub const MEMTABLE_BYTES: usize = 64 * 1024 * 1024;
+/// The same for a table whose vectors are searched: every search scans what is in memory, some milliseconds of it.
+pub const MEMTABLE_BYTES_SEARCHED: usize = 16 * 1024 * 1024;
 /// Frozen memtables waiting for their flush; past it writers wait.
 pub const MEMTABLES_FROZEN: usize = 2;
 /// Time a writer waits for memtable room before 429 / 1000029.
@@ -236,6 +238,11 @@ pub const TASK_RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
 pub const INDEX_CELL_ROWS: u64 = 100;
 /// Cells of an index; ranking more would cost more than it saves.
 pub const INDEX_CELLS: usize = 4096;
+/// Rows of a segment from which a structure pays: fewer are scanned in about a millisecond.
+pub const INDEX_SEGMENT_ROWS: u32 = 10_000;
+/// Times as many cells would be wanted before they are trained again: all trainings together then cost little more
+/// than the last.
+pub const INDEX_RETRAIN_GROWTH: usize = 4;
 /// Sampled rows per cell that training looks at.
 pub const INDEX_TRAIN_ROWS_PER_CELL: usize = 32;
 /// Sampled rows per cell below which there are fewer cells instead.
@@ -253,6 +260,8 @@ pub const COMPUTE_QUEUE_JOBS: usize = 4096;
 pub const PART_BYTES: usize = 8 * 1024 * 1024;
 /// Parts of one upload on their way while the next is filled.
 pub const PARTS_IN_FLIGHT: usize = 2;
+/// Times that an object is given its name while its directory keeps being removed under it.
+pub const PLACING_TRIES: u32 = 100;
 /// Bytes of an object read at a time.
 pub const OBJECT_READ_BYTES: u64 = 256 * 1024;
 /// Free bytes that the data directory keeps: a write that would go below is refused before it starts.

@@ -288,10 +288,11 @@ impl Schema {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn field(name: &str, kind: FieldType) -> Field {
+    /// A field without a default.
+    pub(crate) fn field(name: &str, kind: FieldType) -> Field {
         Field { name: Name::parse("field_name", name).expect("valid"), kind, default: None, pipeline: None }
     }
 

@@ -10,6 +10,8 @@ use std::path::Path;
 
 use knarr_base::object::ObjectKey;
 
+use super::local::behind_link;
+
 /// Up to `limit` files below `root/prefix`, as paths relative to `root`, ascending by bytes, all of them after `after`.
 /// Names that no object can have, links and other special files are passed over.
 pub(super) fn names(root: &Path, prefix: &str, after: Option<&str>, limit: usize) -> io::Result<Vec<String>> {
@@ -18,8 +20,18 @@ pub(super) fn names(root: &Path, prefix: &str, after: Option<&str>, limit: usize
         "" => (root.to_path_buf(), String::new()),
         prefix => (root.join(prefix), format!("{prefix}/")),
     };
-    page.walk(&dir, &base)?;
+    match behind_link(&dir, root) {
+        Ok(false) => page.walk(&dir, &base)?,
+        // As a link below the prefix is passed over, so is a prefix that leads through one.
+        Ok(true) => {}
+        Err(e) if is_missing(&e) => {}
+        Err(e) => return Err(e),
+    }
     Ok(page.names)
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 struct Page<'a> {
@@ -56,9 +68,7 @@ impl Page<'_> {
         let room = self.limit - self.names.len();
         let mut least = BinaryHeap::new();
         let entries = match fs::read_dir(dir) {
-            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-                return Ok(Vec::new());
-            }
+            Err(e) if is_missing(&e) => return Ok(Vec::new()),
             entries => entries?,
         };
         for entry in entries {
@@ -127,5 +137,8 @@ mod tests {
         assert_eq!(names(dir.path(), "b/sub", Some("b/sub/1"), 9).unwrap(), ["b/sub/2/x"]);
         assert!(names(dir.path(), "b/nowhere", None, 9).unwrap().is_empty());
         assert!(names(dir.path(), "c", None, 9).unwrap().is_empty());
+        std::os::unix::fs::symlink(dir.path().join("b"), dir.path().join("away")).unwrap();
+        assert!(names(dir.path(), "away", None, 9).unwrap().is_empty(), "a prefix that is a link");
+        assert!(names(dir.path(), "away/sub", None, 9).unwrap().is_empty(), "a prefix behind one");
     }
 }

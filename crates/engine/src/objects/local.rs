@@ -166,15 +166,22 @@ impl Local {
     }
 }
 
-/// Refuses a path with a symbolic link among its directories: a link may lead out of the store.
+/// Refuses a file behind a symbolic link.
 fn no_links(path: &Path, root: &Path) -> io::Result<()> {
-    let dirs = path.ancestors().skip(1).take_while(|dir| *dir != root);
-    for dir in dirs {
+    match path.parent() {
+        Some(dir) if behind_link(dir, root)? => Err(io::Error::other("a directory of the store is a symbolic link")),
+        _ => Ok(()),
+    }
+}
+
+/// True if the directory or one above it, up to `root`, is a symbolic link: it may lead out of the store.
+pub(super) fn behind_link(dir: &Path, root: &Path) -> io::Result<bool> {
+    for dir in dir.ancestors().take_while(|dir| *dir != root) {
         if fs::symlink_metadata(dir)?.is_symlink() {
-            return Err(io::Error::other("a directory of the store is a symbolic link"));
+            return Ok(true);
         }
     }
-    Ok(())
+    Ok(false)
 }
 
 /// The file of an object. `super::path` makes locations from checked names only.
@@ -228,6 +235,7 @@ pub(super) fn body(found: GetResult) -> BoxStream<'static, Result<Bytes>> {
 
 /// Removes a file and the directories that it leaves empty, up to the bucket's.
 fn delete_file(path: &Path, root: &Path) -> io::Result<()> {
+    no_links(path, root)?;
     fs::remove_file(path)?;
     let mut dir = path.parent();
     while let Some(at) = dir

@@ -78,7 +78,7 @@ impl Staged {
         self.file.sync_data().map_err(generic)?;
         let dir = self.target.parent().unwrap_or(&self.root);
         // Removing the last object of a directory removes the directory: it can go while we arrive.
-        for _ in 0..100 {
+        for _ in 0..limit::PLACING_TRIES {
             make_dirs(dir, &self.root).map_err(|e| self.placing(e))?;
             let placed = if create_only {
                 fs::hard_link(&self.path, &self.target)

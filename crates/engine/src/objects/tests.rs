@@ -122,6 +122,20 @@ async fn deleting_is_idempotent_and_leaves_no_directories() {
     put(&stores, "a", b"now a file").await;
 }
 
+/// A link below the store may lead anywhere: nothing is removed, read or listed through it.
+#[tokio::test]
+async fn links_are_not_followed() {
+    let (dir, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let stores = open(dir.path()).await;
+    put(&stores, "a/b", b"1").await;
+    std::fs::write(outside.path().join("secret"), b"secret").unwrap();
+    std::os::unix::fs::symlink(outside.path(), dir.path().join("data/link")).unwrap();
+    assert!(stores.delete(&bucket("data"), &key("link/secret")).await.is_err());
+    assert!(read(&stores, "link/secret").await.is_err());
+    assert!(keys(&stores, "link/", None, 9).await.is_empty());
+    assert!(outside.path().join("secret").exists());
+}
+
 #[tokio::test]
 async fn listings_are_ordered_pages() {
     let dir = tempfile::tempdir().unwrap();
