@@ -127,6 +127,7 @@ fn open(dir: &Path) -> (Arc<Tables>, Arc<Table>) {
         disk: OsDisk::shared(),
         pool: Pool::new(std::thread::available_parallelism().map_or(2, usize::from)),
         memtable_bytes: limit::MEMTABLE_BYTES,
+        structure_rows: limit::INDEX_SEGMENT_ROWS,
     };
     let tables = Tables::open(options).expect("an empty directory opens");
     tables.start_maintenance(Vec::new(), Arc::new(|_| false));

@@ -46,6 +46,23 @@ pub enum ScalarIndex {
     Fields(Vec<String>),
 }
 
+impl IndexKind {
+    /// True for kinds that are served by search structures; the others look at every row.
+    pub fn approximate(self) -> bool {
+        match self {
+            IndexKind::Hnsw | IndexKind::HnswHybrid | IndexKind::Ivf | IndexKind::DiskAnn => true,
+            IndexKind::Flat | IndexKind::Sort => false,
+        }
+    }
+}
+
+impl IndexSpec {
+    /// The distance that search structures are wanted for.
+    pub fn structured(&self) -> Option<Distance> {
+        self.vector.as_ref().filter(|vector| vector.kind.approximate()).map(|vector| vector.distance)
+    }
+}
+
 /// The dense vector's side of an index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VectorIndex {
@@ -258,16 +275,9 @@ fn invalid<T>(text: impl Into<String>) -> Result<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::Name;
-    use crate::schema::Field;
+    use crate::schema::tests::field;
 
     fn schema(sparse: bool) -> Schema {
-        let field = |name: &str, kind| Field {
-            name: Name::parse("field_name", name).expect("valid"),
-            kind,
-            default: None,
-            pipeline: None,
-        };
         let mut fields = vec![
             field("id", FieldType::Int64),
             field("city", FieldType::String),

@@ -22,8 +22,10 @@ pub struct Search {
     pub offset: usize,
     /// What happens to the rows in order, before `offset` and `limit` are taken.
     pub post: Post,
-    /// How hard an approximate structure should look. Exact scans do not ask.
-    pub effort: Effort,
+    /// Count the rows that pass the filter.
+    pub count: bool,
+    /// How hard search structures should look; `None`: every row is looked at.
+    pub effort: Option<Effort>,
 }
 
 /// Which rows come first. Rows of one rank are in the order of their keys.
@@ -93,7 +95,7 @@ impl Sparse {
     }
 }
 
-/// How hard an approximate structure should look.
+/// How hard search structures should look.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Effort {
     /// Candidates per query: `hnsw_sef` of the index times `scale_k` of the search.
@@ -295,16 +297,9 @@ fn invalid<T>(text: impl Into<String>) -> Result<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::Name;
-    use crate::schema::Field;
+    use crate::schema::tests::field;
 
     fn schema() -> Schema {
-        let field = |name: &str, kind| Field {
-            name: Name::parse("field_name", name).expect("valid"),
-            kind,
-            default: None,
-            pipeline: None,
-        };
         let fields = vec![
             field("id", FieldType::Int64),
             field("city", FieldType::String),
@@ -315,8 +310,8 @@ mod tests {
     }
 
     fn search(order: Order) -> Search {
-        let effort = Effort { candidates: 800, exact_up_to: None, exact_up_to_ratio: None };
-        Search { order, filter: Filter::All, limit: 10, offset: 0, post: Post::default(), effort }
+        let effort = Some(Effort { candidates: 800, exact_up_to: None, exact_up_to_ratio: None });
+        Search { order, filter: Filter::All, limit: 10, offset: 0, post: Post::default(), count: false, effort }
     }
 
     fn dense(queries: Vec<Vec<f32>>) -> Order {

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `flushing` | a flush, from its first look at a frozen memtable to the trimmed log |
 //! | `commit` | a publication, from reading the current version to the swap of the view |
+//! | `structures.building` | a look at what structures are missing, until they are built |
 //! | `updates` | shared: a group with updates; exclusive: a task delete, so no update revives what it counts as deleted |
 //! | `writer` | the committer for one group, a freeze, a trim |
 //! | `change` | a swap of the view, for nanoseconds |
@@ -35,6 +36,7 @@ mod read;
 mod record;
 mod segment;
 mod snapshot;
+pub(crate) mod structures;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -61,10 +63,12 @@ use commit::Committer;
 use keeper::Keeper;
 use layout::Layout;
 use publish::CommitState;
+use structures::Structures;
 use version::SegmentCache;
 use view::View;
 
 pub use snapshot::Snapshot;
+pub use structures::Progress;
 pub use tables::{Options, StagingKept, Tables};
 
 /// Every named place where a crash can be provoked, in the order of their files. The kill loop walks them.
@@ -99,6 +103,9 @@ pub const FAILPOINTS: &[&str] = &[
     "table::compact::before_publish",
     "table::compact::after_publish",
     "table::collect::before_remove",
+    "table::structures::before_cells",
+    "table::structures::before_build",
+    "table::structures::after_build",
     "table::create::before_manifest",
     "table::create::before_dir_sync",
     "table::drop::before_remove",
@@ -168,6 +175,9 @@ pub struct Table {
     pub(crate) pool: Arc<Pool>,
     keeper: Arc<Keeper>,
     memtable_bytes: usize,
+    /// Rows of a segment from which it gets search structures.
+    structure_rows: u32,
+    structures: Structures,
     view: ArcSwap<View>,
     change: Mutex<()>,
     writer: Mutex<Writer>,

@@ -20,13 +20,14 @@ use crate::failure::{Failure, Result};
 /// The defaults, and the manual.
 pub(crate) const DEFAULT: &str = include_str!("config.default.toml");
 /// Every setting; true where the value is text even if it looks like a number.
-const NAMES: [(&str, bool); 17] = [
+const NAMES: [(&str, bool); 18] = [
     ("data", true),
     ("listen", true),
     ("admin_listen", true),
     ("log", true),
     ("threads", false),
     ("memtable_mib", false),
+    ("structure_rows", false),
     ("confirm_days", false),
     ("task_days", false),
     ("confirm_by_another", false),
@@ -52,6 +53,7 @@ struct Settings {
     log: String,
     threads: usize,
     memtable_mib: usize,
+    structure_rows: u32,
     confirm_days: u32,
     task_days: u32,
     confirm_by_another: bool,
@@ -90,6 +92,8 @@ pub(crate) struct Config {
     pub(crate) threads: usize,
     /// At least 1 MiB.
     pub(crate) memtable_bytes: usize,
+    /// At least 1.
+    pub(crate) structure_rows: u32,
     /// Time that a task waits for its confirmation.
     pub(crate) confirm_wait: Duration,
     /// Time that a final task is kept.
@@ -167,6 +171,7 @@ fn check(settings: Settings) -> Result<Config> {
         log,
         threads,
         memtable_mib,
+        structure_rows,
         confirm_days,
         task_days,
         confirm_by_another,
@@ -196,6 +201,9 @@ fn check(settings: Settings) -> Result<Config> {
     }
     if !(1..=65_536).contains(&memtable_mib) {
         wrong.push("memtable_mib: must be 1 to 65536".to_owned());
+    }
+    if structure_rows == 0 {
+        wrong.push("structure_rows: must be at least 1".to_owned());
     }
     for (name, days) in [("confirm_days", confirm_days), ("task_days", task_days)] {
         if !(1..=36_500).contains(&days) {
@@ -232,6 +240,7 @@ fn check(settings: Settings) -> Result<Config> {
             log,
             threads: if threads == 0 { thread::available_parallelism().map_or(1, usize::from) } else { threads },
             memtable_bytes: memtable_mib * MIB,
+            structure_rows,
             confirm_wait: DAY * confirm_days,
             task_retention: DAY * task_days,
             confirm_by_another,

@@ -40,6 +40,7 @@ pub(crate) async fn open(config: &Config, credentials: Option<Credentials>) -> R
         disk: Arc::new(OsDisk),
         pool: Arc::clone(&pool),
         memtable_bytes: config.memtable_bytes,
+        structure_rows: config.structure_rows,
     };
     let opening = tokio::task::spawn_blocking(move || Tables::open(options)).await;
     let tables = opening.map_err(|e| Failure::failed(e.to_string()))?.map_err(knarr_base::Error::from)?;

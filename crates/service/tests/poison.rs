@@ -31,6 +31,7 @@ async fn open(dir: &Path) -> Service {
         disk: Arc::new(OsDisk),
         pool: pool.clone(),
         memtable_bytes: 1 << 20,
+        structure_rows: knarr_base::limit::INDEX_SEGMENT_ROWS,
     };
     let tables = Tables::open(options).expect("tables");
     let master = MasterKey::from_hex(&"07".repeat(32)).expect("key");

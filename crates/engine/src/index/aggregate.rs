@@ -48,7 +48,10 @@ impl Table {
     /// # Errors
     /// `Search` also for more than `limit::AGG_GROUPS` values, `Filter`, `Cancelled`, `Corrupt`.
     pub fn aggregate(&self, question: &Aggregate, cancel: &Cancel) -> Result<Groups> {
-        let moment = self.moment();
+        self.aggregate_at(Arc::new(self.moment()), question, cancel)
+    }
+
+    fn aggregate_at(&self, moment: Arc<Moment>, question: &Aggregate, cancel: &Cancel) -> Result<Groups> {
         let schema = moment.schema().clone();
         question.check(&schema).map_err(Error::Search)?;
         let predicate = Predicate::compile(&question.filter, &schema)?;
@@ -56,7 +59,7 @@ impl Table {
         let column = question.group_by.as_deref().and_then(|field| columns::named_column(&schema, field));
         let counting = Arc::new(Counting { moment, blocks, predicate, column, cancel: cancel.clone() });
         let steps = counting.blocks.len();
-        let parts = spread(&self.pool, Arc::clone(&counting), steps, BLOCKS_PER_THREAD)?;
+        let parts = spread(&self.pool, Arc::clone(&counting), steps, steps, BLOCKS_PER_THREAD)?;
         let mut all = Part::default();
         for part in parts {
             all.merge(part)?;
@@ -69,18 +72,15 @@ impl Table {
         Ok(groups)
     }
 
-    /// Rows that pass a filter, as of now.
-    ///
-    /// # Errors
-    /// As [`Table::aggregate`].
-    pub fn count(&self, filter: &Filter, cancel: &Cancel) -> Result<u64> {
+    /// Rows that pass a filter.
+    pub(super) fn count_at(&self, moment: Arc<Moment>, filter: &Filter, cancel: &Cancel) -> Result<u64> {
         let question = Aggregate { filter: filter.clone(), group_by: None, more_than: None };
-        Ok(self.aggregate(&question, cancel)?.total)
+        Ok(self.aggregate_at(moment, &question, cancel)?.total)
     }
 }
 
 struct Counting {
-    moment: Moment,
+    moment: Arc<Moment>,
     blocks: Vec<Block>,
     predicate: Predicate,
     column: Option<usize>,

@@ -1,7 +1,4 @@
 //! The exact scan: every allowed row of a block against every query.
-//!
-//! This is the seam where a structure over a segment comes in: whatever searches the vectors of one segment gets the
-//! queries and the rows that may be found, and offers (query, rank, row).
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Float32Type;

@@ -7,6 +7,7 @@ use knarr_base::schema::Schema;
 use knarr_base::search::Score;
 use knarr_base::value::Key;
 
+use super::near::Planned;
 use crate::rows::Projection;
 
 /// Ranked rows, one list per query. Holds the columns they are in, which stay as they were.
@@ -14,11 +15,12 @@ use crate::rows::Projection;
 pub struct Found {
     schema: Arc<Schema>,
     lists: Vec<Vec<Hit>>,
+    passed: Option<u64>,
     explain: Explain,
 }
 
 /// How a search went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Explain {
     /// Batches that were scanned.
     pub blocks: usize,
@@ -26,6 +28,8 @@ pub struct Explain {
     pub rows: u64,
     /// Of these, rows that live and pass the filter; a row that a newer write hides may be among them.
     pub passed: u64,
+    /// Segments that were searched through their structures instead.
+    pub segments: Vec<Planned>,
 }
 
 /// A row with its rank.
@@ -38,8 +42,8 @@ pub(super) struct Hit {
 }
 
 impl Found {
-    pub(super) fn new(schema: &Arc<Schema>, lists: Vec<Vec<Hit>>, explain: Explain) -> Self {
-        Self { schema: schema.clone(), lists, explain }
+    pub(super) fn new(schema: &Arc<Schema>, lists: Vec<Vec<Hit>>, passed: Option<u64>, explain: Explain) -> Self {
+        Self { schema: schema.clone(), lists, passed, explain }
     }
 
     /// The schema that projections must be made for.
@@ -78,8 +82,13 @@ impl Found {
         projection.write_members(&hit.batch, hit.row, out);
     }
 
+    /// Rows that pass the filter, as of the same moment, if that was asked.
+    pub fn passed(&self) -> Option<u64> {
+        self.passed
+    }
+
     /// How the search went.
-    pub fn explain(&self) -> Explain {
-        self.explain
+    pub fn explain(&self) -> &Explain {
+        &self.explain
     }
 }

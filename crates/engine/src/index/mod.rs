@@ -2,8 +2,8 @@
 //!
 //! Called by the service on a compute thread; a search recruits other idle threads for itself (`spread`). It reads one
 //! [`Moment`], so it sees every write that was acknowledged before it began and no part of a later one. Rows are
-//! ranked block by block and scanned exactly today (`exact`); a structure over a large segment answers in place of the
-//! scan of that segment's blocks and offers its rows to the same [`top::Top`].
+//! ranked block by block and scanned exactly (`exact`); where a large segment has a search structure (`vector`), that
+//! answers in place of the scan of the segment's blocks (`near`) and offers its rows to the same [`top::Top`].
 //!
 //! It never returns a row that is dead, expired, outside the filter, or twice; a damaged segment that may hold an
 //! answer is an error, never a gap.
@@ -11,6 +11,7 @@
 mod aggregate;
 mod exact;
 mod found;
+mod near;
 mod post;
 mod score;
 mod search;
@@ -21,5 +22,6 @@ pub mod vector;
 
 pub use aggregate::{Group, Groups};
 pub use found::{Explain, Found};
+pub use near::Planned;
 pub use score::unit;
 pub use sort::scores;

@@ -9,12 +9,11 @@ use knarr_base::index::Distance;
 use knarr_base::search::Sparse;
 use std::collections::HashMap;
 
-/// Independent sums of a loop over a vector: enough to fill the widest registers without a chain of additions.
-const LANES: usize = 16;
+use super::vector::kernel::Kernel;
 
 /// A query, prepared for many rows.
-#[derive(Debug)]
 pub(super) struct Query {
+    kernel: &'static Kernel,
     /// Of length 1 for the cosine.
     vector: Vec<f32>,
     distance: Distance,
@@ -30,7 +29,7 @@ struct SparseQuery {
 impl Query {
     pub(super) fn dense(vector: &[f32], distance: Distance) -> Self {
         let vector = if distance == Distance::Cosine { unit(vector) } else { vector.to_vec() };
-        Self { vector, distance, sparse: None }
+        Self { kernel: Kernel::best(), vector, distance, sparse: None }
     }
 
     /// Without tokens it is a dense query.
@@ -44,10 +43,10 @@ impl Query {
     #[inline]
     pub(super) fn rank(&self, row: &[f32]) -> f32 {
         let rank = match self.distance {
-            Distance::Ip => dot(&self.vector, row),
-            Distance::L2 => -squared(&self.vector, row).sqrt(),
+            Distance::Ip => self.kernel.dot(&self.vector, row),
+            Distance::L2 => -self.kernel.l2(&self.vector, row).sqrt(),
             Distance::Cosine => {
-                let (dot, norm) = dot_and_norm(&self.vector, row);
+                let (dot, norm) = (self.kernel.dot(&self.vector, row), self.kernel.dot(row, row));
                 if norm > f32::MIN_POSITIVE { dot / norm.sqrt() } else { f32::NAN }
             }
         };
@@ -113,38 +112,6 @@ pub fn unit(vector: &[f32]) -> Vec<f32> {
     let norm = norm(vector);
     let scale = |x: &f32| if norm > 0.0 { (f64::from(*x) / norm) as f32 } else { 0.0 };
     vector.iter().map(scale).collect()
-}
-
-/// Inner product. The compiler turns the lanes into registers.
-#[inline]
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    fold(a, b, |sum, a, b| sum + a * b)
-}
-
-/// Square of the Euclidean distance.
-#[inline]
-fn squared(a: &[f32], b: &[f32]) -> f32 {
-    fold(a, b, |sum, a, b| sum + (a - b) * (a - b))
-}
-
-/// Inner product, and the square of the second vector's length, in one pass over it.
-#[inline]
-fn dot_and_norm(a: &[f32], b: &[f32]) -> (f32, f32) {
-    (dot(a, b), fold(b, b, |sum, b, c| sum + b * c))
-}
-
-#[inline]
-fn fold(a: &[f32], b: &[f32], add: impl Fn(f32, f32, f32) -> f32) -> f32 {
-    let (a, a_rest) = a.as_chunks::<LANES>();
-    let (b, b_rest) = b.as_chunks::<LANES>();
-    let mut sums = [0.0f32; LANES];
-    for (a, b) in a.iter().zip(b) {
-        for lane in 0..LANES {
-            sums[lane] = add(sums[lane], a[lane], b[lane]);
-        }
-    }
-    let rest = a_rest.iter().zip(b_rest).fold(0.0, |sum, (a, b)| add(sum, *a, *b));
-    sums.iter().sum::<f32>() + rest
 }
 
 #[cfg(test)]

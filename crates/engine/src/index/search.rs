@@ -12,6 +12,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::exact::{self, Columns};
 use super::found::{Explain, Found, Hit};
+use super::near::{self, Asked};
 use super::post;
 use super::score::Query;
 use super::spread::{Work, spread};
@@ -34,7 +35,7 @@ impl Table {
     /// `Search`, `Filter` for what does not fit the schema; `Cancelled`; `Corrupt` when a damaged segment may hold an
     /// answer.
     pub fn search(&self, search: &Search, cancel: &Cancel) -> Result<Found> {
-        let moment = self.moment();
+        let moment = Arc::new(self.moment());
         let schema = moment.schema().clone();
         search.check(&schema).map_err(Error::Search)?;
         let post = post::compile(&search.post, &schema)?;
@@ -42,24 +43,59 @@ impl Table {
         let blocks = moment.blocks(|bounds| predicate.may_match(bounds))?;
         // Operations choose among a fixed number of rows; without them only rows that are shown matter.
         let most = if post.is_empty() { search.offset + search.limit } else { search.post.input };
-        let ranked = Ranked::new(&search.order, &schema);
-        let ranking = Arc::new(Ranking { moment, blocks, predicate, ranked, most, cancel: cancel.clone() });
-        let steps = ranking.blocks.len();
-        let parts = spread(&self.pool, Arc::clone(&ranking), steps, BLOCKS_PER_THREAD)?;
-        let mut all = ranking.start();
-        for part in parts {
-            all = all.merge(part);
+        let (steps, asked) = steps(&moment, &blocks, search);
+        let scans = steps.iter().filter(|step| matches!(step, Step::Scan(_))).count();
+        let (ranked, cancel) = (Ranked::new(&search.order, &schema), cancel.clone());
+        let ranking = Arc::new(Ranking { moment, blocks, steps, asked, predicate, ranked, most, cancel });
+        let parts = spread(&self.pool, Arc::clone(&ranking), ranking.steps.len(), scans, BLOCKS_PER_THREAD)?;
+        let all = parts.into_iter().fold(ranking.start(), Part::merge);
+        if all.damaged {
+            self.request_structures();
         }
-        let explain = Explain { blocks: steps, rows: all.rows, passed: all.passed };
         let lists = all.tops.into_iter().enumerate().map(|(query, top)| {
             let hits = ranking.hits(query, top.into_sorted())?;
-            let mut kept = post::apply(&post, hits, cancel)?;
+            let mut kept = post::apply(&post, hits, &ranking.cancel)?;
             kept.drain(..search.offset.min(kept.len()));
             kept.truncate(search.limit);
             Ok(kept)
         });
-        Ok(Found::new(&schema, lists.collect::<Result<_>>()?, explain))
+        let lists = lists.collect::<Result<_>>()?;
+        let counted = |moment| self.count_at(moment, &search.filter, &ranking.cancel);
+        let passed = search.count.then(|| counted(ranking.moment.clone())).transpose()?;
+        Ok(Found::new(&schema, lists, passed, all.explain))
     }
+}
+
+/// One piece of the work.
+enum Step {
+    /// A block, by number.
+    Scan(u32),
+    Near(near::Step),
+}
+
+/// Blocks of segments that have a structure for the search are one step together, others are scanned.
+fn steps(moment: &Moment, blocks: &[Block], search: &Search) -> (Vec<Step>, Vec<Asked>) {
+    let dense = match (&search.order, search.effort) {
+        (Order::Dense { queries, distance }, Some(effort)) => Some((queries, *distance, effort)),
+        _ => None,
+    };
+    let held_of = |block: &Block| if let Block::Segment { held, .. } = block { Some(*held) } else { None };
+    let (mut steps, mut number) = (Vec::new(), 0u32);
+    for run in blocks.chunk_by(|a, b| held_of(a) == held_of(b)) {
+        let run_blocks = number..number + u32::try_from(run.len()).expect("a table has far fewer than 2^32 batches");
+        number = run_blocks.end;
+        let near = held_of(&run[0]).zip(dense).and_then(|(held, (_, distance, effort))| {
+            let near = moment.near(held, distance)?;
+            Some(near::Step { near, held, distance, effort, blocks: run_blocks.clone() })
+        });
+        match near {
+            Some(step) => steps.push(Step::Near(step)),
+            None => steps.extend(run_blocks.map(Step::Scan)),
+        }
+    }
+    let nears = steps.iter().filter_map(|step| if let Step::Near(step) = step { Some(step) } else { None });
+    let asked = dense.map_or_else(Vec::new, |(queries, ..)| Asked::all(nears, queries));
+    (steps, asked)
 }
 
 /// What rows are ranked by, bound to columns.
@@ -99,6 +135,13 @@ impl Ranked {
         }
     }
 
+    fn queries(&self) -> &[Query] {
+        match self {
+            Ranked::Vectors { queries, .. } => queries,
+            Ranked::Ints { .. } | Ranked::Floats { .. } | Ranked::Random { .. } => &[],
+        }
+    }
+
     /// Lists of the answer.
     fn lists(&self) -> usize {
         match self {
@@ -121,8 +164,10 @@ impl Ranked {
 
 /// The scan that all threads share.
 struct Ranking {
-    moment: Moment,
+    moment: Arc<Moment>,
     blocks: Vec<Block>,
+    steps: Vec<Step>,
+    asked: Vec<Asked>,
     predicate: Predicate,
     ranked: Ranked,
     most: usize,
@@ -132,17 +177,20 @@ struct Ranking {
 /// What one thread has found.
 struct Part {
     tops: Vec<Top>,
-    rows: u64,
-    passed: u64,
+    explain: Explain,
+    /// A structure was found to be damaged.
+    damaged: bool,
 }
 
 impl Part {
     fn merge(self, other: Self) -> Self {
-        Part {
-            tops: self.tops.into_iter().zip(other.tops).map(|(a, b)| a.merge(b)).collect(),
-            rows: self.rows + other.rows,
-            passed: self.passed + other.passed,
-        }
+        let (mut explain, more) = (self.explain, other.explain);
+        explain.blocks += more.blocks;
+        explain.rows += more.rows;
+        explain.passed += more.passed;
+        explain.segments.extend(more.segments);
+        let tops = self.tops.into_iter().zip(other.tops).map(|(a, b)| a.merge(b)).collect();
+        Part { tops, explain, damaged: self.damaged || other.damaged }
     }
 }
 
@@ -150,22 +198,60 @@ impl Work for Arc<Ranking> {
     type Part = Part;
 
     fn start(&self) -> Part {
-        Part { tops: (0..self.ranked.lists()).map(|_| Top::new(self.most)).collect(), rows: 0, passed: 0 }
+        let tops = (0..self.ranked.lists()).map(|_| Top::new(self.most)).collect();
+        Part { tops, explain: Explain::default(), damaged: false }
     }
 
     fn step(&self, part: &mut Part, step: usize) -> Result<()> {
         self.cancel.check()?;
-        let block = self.blocks[step];
+        match &self.steps[step] {
+            Step::Scan(number) => self.scan(part, *number),
+            Step::Near(step) => self.search(part, step),
+        }
+    }
+}
+
+impl Ranking {
+    fn scan(&self, part: &mut Part, number: u32) -> Result<()> {
+        let block = self.blocks[number as usize];
         let batch = self.moment.scalars(block)?;
         let live = self.moment.live(block)?;
         let allowed = if self.predicate.is_all() { live } else { Some(self.predicate.evaluate(&batch, live.as_ref())) };
         let passed = allowed.as_ref().map_or(batch.num_rows(), BooleanBuffer::count_set_bits);
-        part.rows += batch.num_rows() as u64;
-        part.passed += passed as u64;
+        part.explain.blocks += 1;
+        part.explain.rows += batch.num_rows() as u64;
+        part.explain.passed += passed as u64;
         if passed > 0 {
-            let number = u32::try_from(step).expect("a table has far fewer than 2^32 batches");
             let mut offers = Offers { ranking: self, block, number, batch: &batch, tops: &mut part.tops };
             offers.rank(allowed.as_ref())?;
+        }
+        Ok(())
+    }
+
+    /// A segment through its structure; a damaged one is scanned.
+    fn search(&self, part: &mut Part, step: &near::Step) -> Result<()> {
+        let Ranking { moment, blocks, predicate, asked, most, .. } = self;
+        let search = near::Search { moment, blocks, predicate, queries: self.ranked.queries(), asked, most: *most };
+        match search.run(step) {
+            Ok(offered) => {
+                part.explain.segments.push(offered.planned);
+                offered.rows.into_iter().try_for_each(|(query, rank, place)| self.take(part, query, rank, place))
+            }
+            Err(error @ Error::Corrupt { .. }) => {
+                tracing::error!(%error, "a segment is scanned until its search structure was built anew");
+                moment.discard_near(step.held, step.distance, &step.near);
+                part.damaged = true;
+                step.blocks.clone().try_for_each(|number| self.scan(part, number))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn take(&self, part: &mut Part, query: usize, rank: u64, place: Place) -> Result<()> {
+        let batch = self.moment.scalars(self.blocks[place.block as usize])?;
+        let (key, top) = (self.moment.keys(&batch).get(place.row as usize), &mut part.tops[query]);
+        if top.wants(rank, key) {
+            top.push(Candidate { rank, key: key.to_key(), place });
         }
         Ok(())
     }

@@ -37,12 +37,19 @@ struct State<P> {
     parts: Vec<Result<P>>,
 }
 
-/// Does all steps; what each thread found, in no order. `per_thread`: steps that are worth another thread.
+/// Does all steps; what each thread found, in no order. `heavy` of them take some time; `per_thread` of these are worth
+/// another thread.
 ///
 /// # Errors
 /// The first of any thread; `Panicked` if a helper panicked.
-pub(super) fn spread<W: Work>(pool: &Pool, work: W, steps: usize, per_thread: usize) -> Result<Vec<W::Part>> {
-    let helpers = (steps / per_thread.max(1)).min(pool.threads()).saturating_sub(1);
+pub(super) fn spread<W: Work>(
+    pool: &Pool,
+    work: W,
+    steps: usize,
+    heavy: usize,
+    per_thread: usize,
+) -> Result<Vec<W::Part>> {
+    let helpers = (heavy / per_thread.max(1)).min(pool.threads()).saturating_sub(1);
     let state = State { closed: false, helping: 0, parts: Vec::new() };
     let shared =
         Arc::new(Shared { work, steps, next: AtomicUsize::new(0), state: Mutex::new(state), left: Condvar::new() });
@@ -137,7 +144,7 @@ mod tests {
     fn every_step_is_done_once() {
         let pool = Pool::new(3);
         for steps in [0, 1, 7, 1000] {
-            let parts = spread(&pool, Sum { fail_at: None, panic_at: None }, steps, 1).unwrap();
+            let parts = spread(&pool, Sum { fail_at: None, panic_at: None }, steps, steps, 1).unwrap();
             assert_eq!(parts.iter().sum::<usize>(), (0..steps).sum::<usize>());
             assert!(parts.len() <= 3);
         }
@@ -147,7 +154,7 @@ mod tests {
     fn a_failure_ends_all_of_it() {
         let pool = Pool::new(3);
         for at in [0, 10, 999] {
-            let failed = spread(&pool, Sum { fail_at: Some(at), panic_at: None }, 1000, 1);
+            let failed = spread(&pool, Sum { fail_at: Some(at), panic_at: None }, 1000, 1000, 1);
             assert!(matches!(failed, Err(Error::Cancelled)), "{failed:?}");
         }
     }
@@ -159,7 +166,7 @@ mod tests {
         for _ in 0..8 {
             let (inner, done) = (Arc::clone(&pool), done.clone());
             pool.spawn(Lane::Serve, move || {
-                let parts = spread(&inner, Sum { fail_at: None, panic_at: None }, 200, 1).unwrap();
+                let parts = spread(&inner, Sum { fail_at: None, panic_at: None }, 200, 200, 1).unwrap();
                 done.send(parts.iter().sum::<usize>()).unwrap();
             })
             .unwrap();
@@ -173,11 +180,11 @@ mod tests {
     fn a_panic_is_never_a_partial_answer() {
         let pool = Pool::new(2);
         for _ in 0..20 {
-            let work = || spread(&pool, Sum { fail_at: None, panic_at: Some(50) }, 1000, 1);
+            let work = || spread(&pool, Sum { fail_at: None, panic_at: Some(50) }, 1000, 1000, 1);
             if let Ok(answer) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)) {
                 assert!(matches!(answer, Err(Error::Panicked { .. })), "{answer:?}");
             }
         }
-        assert!(spread(&pool, Sum { fail_at: None, panic_at: None }, 10, 1).is_ok(), "the pool lives");
+        assert!(spread(&pool, Sum { fail_at: None, panic_at: None }, 10, 10, 1).is_ok(), "the pool lives");
     }
 }

@@ -4,6 +4,8 @@
 //! input is gone, the work is thrown away.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_buffer::BooleanBuffer;
@@ -22,6 +24,7 @@ use super::version::{Held, Version};
 use super::view::{expiry_of, is_expired};
 use crate::columns;
 use crate::error::{Error, Result};
+use crate::index::vector::Part;
 
 /// What the decision looks at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,18 +91,29 @@ impl Table {
         let bytes: u64 = held.iter().map(|held| held.segment.file_bytes()).sum();
         self.check_space(usize::try_from(bytes).unwrap_or(usize::MAX))?;
         fail::fail_point!("table::compact::before_segment");
-        let mut ids = Vec::new();
-        let merged = self.merge(&version, &held, &mut ids).inspect_err(|_| self.discard(&ids));
-        let result = merged.and_then(|entries| self.replace(&held, &entries));
+        let (mut ids, mut moves) = (Vec::new(), Moves::new(&held));
+        let merged = self.merge(&version, &held, &mut ids, &mut moves).inspect_err(|_| self.discard(&ids));
+        let result = merged.and_then(|entries| {
+            let outputs = entries.iter().map(|entry| Segment::open(&*self.disk, &self.layout, entry, &version.schema));
+            let outputs: Vec<_> = outputs.collect();
+            self.prepare_structures(&held, &moves, &outputs)?;
+            self.replace(&held, outputs)
+        });
         self.give_back_segment_ids(ids);
         result
     }
 
-    fn merge(&self, version: &Version, inputs: &[Held], ids: &mut Vec<u64>) -> Result<Vec<SegmentDisk>> {
+    fn merge(
+        &self,
+        version: &Version,
+        inputs: &[Held],
+        ids: &mut Vec<u64>,
+        moves: &mut Moves,
+    ) -> Result<Vec<SegmentDisk>> {
         let now_ms = self.clock.now_ms();
         let mut cursors = Vec::with_capacity(inputs.len());
-        for held in inputs {
-            cursors.extend(Cursor::open(held, version, now_ms)?);
+        for (input, held) in inputs.iter().enumerate() {
+            cursors.extend(Cursor::open(input, held, version, now_ms)?);
         }
         let mut out = Output::new(self, version, ids);
         let mut cutter = BatchCutter::new();
@@ -107,6 +121,7 @@ impl Table {
         while let Some(at) = (0..cursors.len()).min_by(|a, b| cursors[*a].key().cmp(&cursors[*b].key())) {
             let cursor = &mut cursors[at];
             picked.push(cursor);
+            moves.push(cursor);
             let ends = cutter.add(cursor.sizes.row(cursor.row));
             if !cursor.advance(version, now_ms)? {
                 cursors.remove(at);
@@ -139,7 +154,7 @@ impl Table {
     }
 
     /// Publishes the outputs in place of the inputs.
-    fn replace(&self, inputs: &[Held], entries: &[SegmentDisk]) -> Result<bool> {
+    fn replace(&self, inputs: &[Held], outputs: Vec<Arc<Segment>>) -> Result<bool> {
         fail::fail_point!("table::compact::before_publish");
         let mut committing = self.lock_commit()?;
         let view = self.view.load_full();
@@ -161,14 +176,11 @@ impl Table {
         let is_input = |held: &Held| inputs.iter().any(|input| input.id() == held.id());
         let place = version.segments.iter().position(is_input).unwrap_or(0);
         let mut segments: Vec<_> = version.segments.iter().filter(|held| !is_input(held)).cloned().collect();
-        let outputs: Vec<_> = entries
-            .iter()
-            .map(|entry| {
-                let segment = Segment::open(&*self.disk, &self.layout, entry, &version.schema);
-                self.segments.lock().insert(entry.id, std::sync::Arc::downgrade(&segment));
-                Held::new(segment)
-            })
-            .collect();
+        let outputs = outputs.into_iter().map(|segment| {
+            self.segments.lock().insert(segment.id(), Arc::downgrade(&segment));
+            Held::new(segment)
+        });
+        let outputs: Vec<_> = outputs.collect();
         let mut changed = Vec::new();
         for (at, output) in outputs.iter().enumerate() {
             let dead = super::flush::find_live(output, &died)?;
@@ -184,11 +196,39 @@ impl Table {
     }
 }
 
+/// Where every row of the inputs went: its number among the rows of all outputs, one after another.
+pub(super) struct Moves {
+    /// By input and row; [`Part::GONE`] for those that are not in the outputs.
+    inputs: Vec<Vec<u32>>,
+    next: u32,
+}
+
+impl Moves {
+    fn new(inputs: &[Held]) -> Self {
+        Self { inputs: inputs.iter().map(|held| vec![Part::GONE; held.segment.rows() as usize]).collect(), next: 0 }
+    }
+
+    fn push(&mut self, cursor: &Cursor<'_>) {
+        self.inputs[cursor.input][cursor.first as usize + cursor.row] = self.next;
+        self.next += 1;
+    }
+
+    /// The rows of an input in the output whose rows are numbered `rows`.
+    pub(super) fn of(&self, input: usize, rows: &Range<u32>) -> Vec<u32> {
+        let within = |row: &u32| if rows.contains(row) { row - rows.start } else { Part::GONE };
+        self.inputs[input].iter().map(within).collect()
+    }
+}
+
 /// One input, read batch by batch; always at a live row.
 struct Cursor<'a> {
+    /// Its number.
+    input: usize,
     held: &'a Held,
     /// Number of the batch.
     index: usize,
+    /// First row of that batch.
+    first: u32,
     batch: RecordBatch,
     key_column: usize,
     live: Option<BooleanBuffer>,
@@ -198,10 +238,10 @@ struct Cursor<'a> {
 
 impl<'a> Cursor<'a> {
     /// At the first live row; `None` without any.
-    fn open(held: &'a Held, version: &Version, now_ms: i64) -> Result<Option<Self>> {
+    fn open(input: usize, held: &'a Held, version: &Version, now_ms: i64) -> Result<Option<Self>> {
         let key_column = held.segment.key_column()?;
         let (batch, live, sizes) = load(held, 0, version, now_ms)?;
-        let mut cursor = Self { held, index: 0, batch, key_column, live, sizes, row: 0 };
+        let mut cursor = Self { input, held, index: 0, first: 0, batch, key_column, live, sizes, row: 0 };
         Ok(cursor.settle(version, now_ms)?.then_some(cursor))
     }
 
@@ -232,6 +272,7 @@ impl<'a> Cursor<'a> {
                 return Ok(false);
             }
             (self.batch, self.live, self.sizes) = load(self.held, self.index, version, now_ms)?;
+            self.first = self.held.segment.starts()?[self.index];
             self.row = 0;
         }
     }

@@ -67,6 +67,7 @@ impl Table {
         self.writer.lock().log.trim(last_seq);
         fail::fail_point!("table::flush::after_trim");
         self.request_compaction();
+        self.request_structures();
         Ok(())
     }
 

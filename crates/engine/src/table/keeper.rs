@@ -1,7 +1,7 @@
 //! Housekeeping of all tables: flushes, compaction, removal of files that nobody names.
 //!
-//! Two threads, because a flush must not wait for a compaction. Woken by requests and by the clock; both do the same
-//! work. They never hold a table alive.
+//! Three threads, because a flush must not wait for a compaction, nor a compaction for search structures. Woken by
+//! requests and by the clock; both do the same work. They never hold a table alive.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::path::PathBuf;
@@ -23,10 +23,14 @@ use crate::error::{Error, Result};
 pub(super) struct Keeper {
     flushes: Lane,
     chores: Lane,
+    structures: Lane,
     /// Set once the service has handed over all pins: only from then on may files be removed.
     staging_kept: Mutex<Option<StagingKept>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
+
+/// Priority of the threads that build structures, as `nice` counts.
+const NICENESS: i32 = 10;
 
 #[derive(Default)]
 struct Lane {
@@ -70,6 +74,7 @@ impl Keeper {
         let keeper = Arc::new(Self {
             flushes: Lane::default(),
             chores: Lane::default(),
+            structures: Lane::default(),
             staging_kept: Mutex::new(None),
             threads: Mutex::new(Vec::new()),
         });
@@ -93,6 +98,17 @@ impl Keeper {
                 }
             }
         })?;
+        let builder = keeper.clone();
+        keeper.spawn("structures", move || {
+            // Whoever waits for an answer goes first; the threads that help inherit it. Without the right it is only
+            // less polite.
+            let _ = rustix::process::setpriority_process(None, NICENESS);
+            while let Ok(next) = builder.structures.next() {
+                if let Some(table) = next.and_then(|table| table.upgrade()) {
+                    table.structures_in_background();
+                }
+            }
+        })?;
         Ok(keeper)
     }
 
@@ -113,6 +129,7 @@ impl Keeper {
     pub(super) fn stop(&self) {
         self.flushes.stop();
         self.chores.stop();
+        self.structures.stop();
         let me = std::thread::current().id();
         for thread in self.threads.lock().drain(..) {
             if thread.thread().id() != me {
@@ -120,6 +137,11 @@ impl Keeper {
                 let _ = thread.join();
             }
         }
+    }
+
+    /// Asks for a look at the structures of a table.
+    pub(super) fn build(&self, table: Weak<Table>) {
+        self.structures.push(table);
     }
 
     fn keep(&self, table: &Table) {
@@ -130,6 +152,7 @@ impl Keeper {
             Ok(()) | Err(Error::Stopped) => {}
             Err(error) => tracing::warn!(table = %table.id, %error, "maintenance failed, it will be tried again"),
         }
+        table.request_structures();
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use knarr_base::id::TableId;
+use knarr_base::index::Distance;
 
 /// Paths below one table's shard. Numbers are decimal, padded so that names sort as numbers do.
 #[derive(Debug, Clone)]
@@ -70,6 +71,25 @@ impl Layout {
 
     pub(crate) fn manifest(&self, version: u64) -> PathBuf {
         self.manifest_dir().join(format!("{version:020}"))
+    }
+
+    /// Directory of search structures. Made when there are any.
+    pub(crate) fn near_dir(&self) -> PathBuf {
+        self.shard.join("near")
+    }
+
+    /// Those of one training.
+    pub(crate) fn near_generation(&self, distance: Distance, generation: u64) -> PathBuf {
+        self.near_dir().join(format!("{}-{generation:020}", distance.as_str()))
+    }
+
+    pub(crate) fn near_cells(&self, distance: Distance, generation: u64) -> PathBuf {
+        self.near_generation(distance, generation).join("cells")
+    }
+
+    /// The structure of a segment.
+    pub(crate) fn near(&self, distance: Distance, generation: u64, segment: u64) -> PathBuf {
+        self.near_generation(distance, generation).join(format!("{segment:020}.near"))
     }
 
     pub(crate) fn staging_dir(&self) -> PathBuf {

@@ -11,6 +11,7 @@ use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_buffer::BooleanBuffer;
+use knarr_base::index::Distance;
 use knarr_base::schema::Schema;
 use knarr_base::value::Number;
 use roaring::RoaringBitmap;
@@ -20,10 +21,12 @@ use super::keys::{KeyColumn, KeyList, KeyRef};
 use super::mask::live_rows;
 use super::memtable::{Kept, Memtable};
 use super::snapshot::{both, unexpired};
+use super::structures::{self, Near};
 use super::version::Held;
 use super::view::{View, is_expired};
 use crate::columns;
 use crate::error::Result;
+use crate::index::vector::Batches;
 
 /// Selected rows of a segment up to which each is looked up in the memtables; more are compared as a set.
 const LOOKED_UP_ONE_BY_ONE: usize = 256;
@@ -117,6 +120,54 @@ impl Moment {
         &self.view.segments()[at]
     }
 
+    /// The structure for a distance of the segment at `held`, if it has one.
+    pub(crate) fn near(&self, held: usize, distance: Distance) -> Option<Arc<Near>> {
+        self.held(held).segment.nears().get(distance)
+    }
+
+    /// Searches of this segment scan from now on, until its structure was built anew.
+    pub(crate) fn discard_near(&self, held: usize, distance: Distance, damaged: &Arc<Near>) {
+        self.held(held).segment.nears().remove(distance, damaged);
+    }
+
+    /// The vectors of the segment at `held`, verified.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub(crate) fn vectors(&self, held: usize) -> Result<Batches<'_>> {
+        structures::vectors(&self.held(held).segment, self.schema())
+    }
+
+    /// Rows of the segment at `held` that its mask has; `None`: none.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub(crate) fn dead(&self, held: usize) -> Result<Option<&RoaringBitmap>> {
+        self.held(held).dead()
+    }
+
+    /// True if a row of the segment at `held` may have expired.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub(crate) fn expires(&self, held: usize) -> Result<bool> {
+        let meta = self.held(held).segment.meta()?;
+        Ok(meta.expiring > 0 && is_expired(meta.first_expiry, self.now_ms))
+    }
+
+    /// The batch of the segment at `held` that holds a row, and the row in it.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub(crate) fn place(&self, held: usize, row: u32) -> Result<(usize, usize)> {
+        self.held(held).segment.place(row)
+    }
+
+    /// True if rows of segments may be hidden by newer parts.
+    pub(crate) fn hides_any(&self) -> bool {
+        !self.recent.is_empty()
+    }
+
     /// The block's columns under the newest schema. Vector bytes may be unverified and must not be looked at.
     ///
     /// # Errors
@@ -208,7 +259,11 @@ impl Moment {
         }
     }
 
-    fn hidden_rows(&self, at: usize) -> Result<&RoaringBitmap> {
+    /// The rows of the segment at `at` that newer parts hide.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub(crate) fn hidden_rows(&self, at: usize) -> Result<&RoaringBitmap> {
         let cell = &self.hidden[at];
         if let Some(rows) = cell.get() {
             return Ok(rows);

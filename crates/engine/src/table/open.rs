@@ -14,6 +14,7 @@ use super::layout::{Layout, number_of};
 use super::memtable::Memtable;
 use super::publish::CommitState;
 use super::record::{LoggedRows, decode_keys};
+use super::structures::Structures;
 use super::tables::Options;
 use super::version::Version;
 use super::view::View;
@@ -28,7 +29,7 @@ impl Table {
         // Here, before anything can ask for a collection.
         let mut pins = BTreeMap::new();
         pinned.iter().for_each(|version| *pins.entry(*version).or_insert(0) += 1);
-        let Options { dir, clock, disk, pool, memtable_bytes } = options;
+        let Options { dir, clock, disk, pool, memtable_bytes, structure_rows } = options;
         let layout = Layout::new(dir, id);
         let newest = newest_manifest(&**disk, &layout)?.ok_or(Error::TableMissing(id))?;
         let segments = Mutex::new(HashMap::new());
@@ -49,6 +50,8 @@ impl Table {
             pool: pool.clone(),
             keeper,
             memtable_bytes: *memtable_bytes,
+            structure_rows: *structure_rows,
+            structures: Structures::default(),
             view: ArcSwap::from_pointee(View { memtable, frozen: Vec::new(), version: Arc::new(version) }),
             change: Mutex::new(()),
             writer: Mutex::new(Writer { log: recovered.log, next_seq }),
@@ -81,7 +84,7 @@ impl Table {
                 writer.next_seq = writer.next_seq.max(reserved_until(&record)?);
             }
             self.apply(vec![(record.seq, change)]);
-            if self.view.load().memtable.read().bytes() >= self.memtable_bytes {
+            if self.view.load().memtable.read().bytes() >= self.memtable_bytes() {
                 self.freeze(&mut writer);
             }
         }

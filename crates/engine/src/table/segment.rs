@@ -23,6 +23,7 @@ use knarr_base::value::{Key, Number};
 use super::keys::{KeyColumn, KeyList, KeyRef, key_ref};
 use super::layout::Layout;
 use super::manifest::SegmentDisk;
+use super::structures::Nears;
 use crate::columns;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
@@ -42,6 +43,7 @@ pub(crate) struct Segment {
     entry: SegmentDisk,
     content: std::result::Result<Content, Error>,
     damage: OnceLock<String>,
+    nears: Nears,
 }
 
 struct Content {
@@ -90,6 +92,7 @@ impl Segment {
             entry: SegmentDisk { mask: None, damaged: false, ..entry.clone() },
             content,
             damage: OnceLock::new(),
+            nears: Nears::default(),
         })
     }
 
@@ -108,6 +111,11 @@ impl Segment {
 
     pub(crate) fn entry(&self) -> &SegmentDisk {
         &self.entry
+    }
+
+    /// Its search structures.
+    pub(crate) fn nears(&self) -> &Nears {
+        &self.nears
     }
 
     fn what(&self) -> String {

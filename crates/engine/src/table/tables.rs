@@ -32,6 +32,8 @@ pub struct Options {
     pub pool: Arc<Pool>,
     /// Bytes of a memtable before it is flushed; `limit::MEMTABLE_BYTES` unless a test wants small ones.
     pub memtable_bytes: usize,
+    /// Rows of a segment from which it gets search structures; `limit::INDEX_SEGMENT_ROWS` but in tests.
+    pub structure_rows: u32,
 }
 
 /// Says whether the staging directory of a task must stay: true until the task is final.
@@ -213,6 +215,7 @@ impl Table {
         // Whatever runs sees the flag soon; holding its lock shows that it has ended.
         drop(self.flushing.lock());
         drop(self.compacting.lock());
+        self.structures.stop();
     }
 }
 

@@ -6,4 +6,5 @@ mod faults;
 mod model;
 mod pins;
 mod search;
+mod structures;
 mod world;

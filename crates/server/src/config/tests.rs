@@ -27,6 +27,7 @@ fn defaults_need_only_a_directory() {
     assert_eq!(config.admin_listen, None);
     assert!(config.threads >= 1);
     assert_eq!(config.memtable_bytes, limit::MEMTABLE_BYTES);
+    assert_eq!(config.structure_rows, limit::INDEX_SEGMENT_ROWS);
     assert_eq!((config.confirm_wait, config.task_retention), (limit::CONFIRM_WAIT, limit::TASK_RETENTION));
     assert_eq!(config.key_requests_at_once, limit::REQUESTS_PER_KEY);
     assert_eq!(u128::from(config.clock_skew_ms), limit::CLOCK_SKEW.as_millis());
@@ -98,7 +99,9 @@ fn models_have_addresses_that_are_checked() {
 fn every_wrong_setting_is_named_at_once() {
     let flags = [("listen", "nowhere"), ("admin_listen", "1"), ("log", "a=b=c")];
     let text = refusal(
-        Some("memtable_mib = 0\nthreads = 5000\nconfirm_days = 0\ntask_days = 36501\nkey_requests_at_once = 0"),
+        Some(
+            "memtable_mib = 0\nstructure_rows = 0\nthreads = 5000\nconfirm_days = 0\ntask_days = 36501\nkey_requests_at_once = 0",
+        ),
         &[],
         &flags,
     );
@@ -108,6 +111,7 @@ fn every_wrong_setting_is_named_at_once() {
         "admin_listen:",
         "log:",
         "memtable_mib:",
+        "structure_rows:",
         "threads:",
         "confirm_days:",
         "task_days:",

@@ -19,6 +19,8 @@ use crate::world::{self, Deadline, World, collection, missing, pause, upsert};
 const TABLE: &str = "walk";
 const DOOMED: &str = "doomed";
 const ROWS: i64 = 500;
+/// Every segment of these walks is large enough for search structures.
+const STRUCTURED: (&str, &str) = ("KNARR_STRUCTURE_ROWS", "20");
 /// Walks at the same time: most of one is waiting for disks and for processes to start.
 const WALKERS: usize = 6;
 
@@ -61,7 +63,8 @@ impl Walk {
     /// `config`: what the environment variable FAILPOINTS says; empty for an undisturbed walk.
     fn start(config: &str) -> Self {
         let world = World::new();
-        let server = world.try_start(&[("KNARR_MEMTABLE_MIB", "1"), ("FAILPOINTS", config)]).ok();
+        let settings = [("KNARR_MEMTABLE_MIB", "1"), STRUCTURED, ("FAILPOINTS", config)];
+        let server = world.try_start(&settings).ok();
         let died = server.is_none();
         assert!(!(died && config.is_empty()), "no start without failpoints\n{}", world.log());
         Self { world, server, client: None, died, digests: BTreeMap::new() }
@@ -72,7 +75,7 @@ impl Walk {
         let mut repeated = false;
         loop {
             if self.server.is_none() {
-                self.server = Some(self.world.start());
+                self.server = Some(self.world.start_with(&[STRUCTURED]));
                 self.client = None;
             }
             let server = self.server.as_ref().expect("was just set");
@@ -137,6 +140,20 @@ impl Walk {
         }
     }
 
+    /// Waits until every large segment has its search structure.
+    fn built(&mut self) {
+        let deadline = Deadline::new(Duration::from_secs(60));
+        loop {
+            let info = self.must("/api/index/info", &json!({"collection_name": TABLE, "index_name": world::NEAR}));
+            let structure = &info["search_structure"];
+            if info["status"] == "READY" && structure["rows"] != 0 && structure["rows"] == structure["rows_built"] {
+                return;
+            }
+            assert!(!deadline.over(), "waiting for structures: {info}\n{}", self.world.log());
+            pause(Duration::from_millis(5));
+        }
+    }
+
     fn export(&mut self, path: &'static str) -> BTreeMap<i64, Value> {
         let params = json!({"collection_name": TABLE, "tos_path": path, "file_type": "json", "export_all": true});
         let task = self.task("data_export", &params);
@@ -173,6 +190,8 @@ impl Walk {
         assert_eq!(self.must("/api/index/info", &index)["description"], "walked");
         self.once("/api/index/drop", &index, 1_000_008);
         assert_eq!(self.export("walk/first").len() as i64, ROWS - 3);
+        self.once("/api/index/create", &world::near(TABLE), 1_000_007);
+        self.built();
 
         let params =
             json!({"collection_name": TABLE, "filter": {"grp": [1]}, "tos_path": "walk/backup", "file_type": "json"});
@@ -221,6 +240,7 @@ impl Walk {
 
     fn end(mut self) -> (bool, End) {
         let rows = self.export("walk/last");
+        self.built();
         let keys: Vec<i64> = (0..ROWS).collect();
         for keys in keys.chunks(100) {
             let body = json!({"collection_name": TABLE, "primary_keys": keys});

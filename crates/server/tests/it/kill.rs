@@ -29,7 +29,9 @@ fn run_time(short: u64) -> Duration {
 fn start_somehow(world: &World, random: &mut Random) -> Server {
     let memtable = *random.pick(&["1", "1", "2", "64"]);
     let threads = *random.pick(&["0", "1", "3"]);
-    world.start_with(&[("KNARR_MEMTABLE_MIB", memtable), ("KNARR_THREADS", threads)])
+    let structured = *random.pick(&["30", "200", "10000"]);
+    let settings = [("KNARR_MEMTABLE_MIB", memtable), ("KNARR_THREADS", threads), ("KNARR_STRUCTURE_ROWS", structured)];
+    world.start_with(&settings)
 }
 
 /// Starts and kills servers while `workers` run, then lets them end on a last one.
@@ -122,6 +124,33 @@ impl Op {
     }
 }
 
+/// The collection of a test, with an index that is served by search structures.
+fn create(server: &Server) {
+    let mut client = server.client();
+    create_collection(&mut client, TABLE);
+    client.must("/api/index/create", &world::near(TABLE));
+}
+
+/// Searches see what fetches see: nothing dead, nothing twice, and of the keys asked for every one that is there.
+fn search(visitor: &mut Visitor<'_>, keys: &[i64], rows: &Rows) {
+    let mut ask = |members: Value| -> Vec<i64> {
+        let mut search = json!({"order_by_vector": {"vectors": [[500, 0.5, -1, keys[0] % 1000]]}, "limit": 100});
+        search.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        let body = json!({"collection_name": TABLE, "index_name": world::NEAR, "search": search});
+        let found = visitor.must("/api/index/search", &body);
+        let ids = found[0].as_array().unwrap().iter().map(|item| item["id"].as_i64().unwrap());
+        let mut ids: Vec<i64> = ids.collect();
+        ids.sort_unstable();
+        assert!(ids.windows(2).all(|pair| pair[0] < pair[1]), "a row twice: {ids:?}");
+        ids
+    };
+    let there: Vec<i64> = keys.iter().copied().filter(|key| rows.contains_key(key)).collect();
+    assert_eq!(ask(json!({"primary_key_in": keys})), there, "of the keys asked for");
+    for id in ask(json!({})) {
+        assert!(!keys.contains(&id) || rows.contains_key(&id), "row {id} is dead");
+    }
+}
+
 /// Every row of a range of keys as the server has it, checked to be one write and not a mixture.
 fn observe(visitor: &mut Visitor<'_>, keys: &Range<i64>) -> Rows {
     let keys: Vec<i64> = keys.clone().collect();
@@ -141,6 +170,7 @@ fn observe(visitor: &mut Visitor<'_>, keys: &Range<i64>) -> Rows {
             assert_eq!(floats(&item["v"]), floats(&wanted), "a mixture of two writes under {key}");
             rows.insert(*key, cells);
         }
+        search(visitor, some, &rows);
     }
     rows
 }
@@ -238,7 +268,7 @@ fn kill_after_ack() {
     let world = World::new();
     let mut random = Random::seeded("kill_after_ack");
     let server = world.start();
-    create_collection(&mut server.client(), TABLE);
+    create(&server);
     server.kill();
 
     let door = Door::new(world.keys());
@@ -272,7 +302,7 @@ fn torn_batch() {
     let world = World::new();
     let mut random = Random::seeded("torn_batch");
     let server = world.start();
-    create_collection(&mut server.client(), TABLE);
+    create(&server);
     server.kill();
     let door = Door::new(world.keys());
     let server = thread::scope(|scope| {

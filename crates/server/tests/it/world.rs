@@ -131,6 +131,15 @@ pub(crate) fn collection(name: &str) -> Value {
     ]})
 }
 
+/// Name of [`near`].
+pub(crate) const NEAR: &str = "near";
+
+/// A request for an index that is served by search structures.
+pub(crate) fn near(collection: &str) -> Value {
+    let vector = json!({"index_type": "hnsw", "distance": "l2", "quant": "float"});
+    json!({"collection_name": collection, "index_name": NEAR, "vector_index": vector})
+}
+
 /// A row whose text and vector follow from `n`, so that a mixture of two writes shows.
 pub(crate) fn row(id: i64, grp: i64, n: i64) -> Value {
     json!({"id": id, "grp": grp, "n": n, "s": text(n), "v": [n % 1000, 0.5, -1, id % 1000]})

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use knarr_base::id::AccountId;
+use knarr_base::index::Distance;
 use knarr_base::right::Right;
 use knarr_base::{Error, Kind, Result, limit};
 use knarr_catalog::collections::Collection;
@@ -36,6 +37,11 @@ impl Open {
     pub(crate) fn forget(&self) {
         self.0.clear();
     }
+}
+
+/// The distances by which a table with these indexes is searched.
+pub(crate) fn distances(indexes: &[Index]) -> Vec<Distance> {
+    indexes.iter().filter_map(|index| index.spec.structured()).collect()
 }
 
 impl Inner {
@@ -84,9 +90,15 @@ impl Inner {
 
     pub(crate) async fn open_record(&self, record: Collection) -> Result<Opened> {
         let (tables, id) = (self.tables.clone(), record.table);
-        // The first use replays the log.
-        let table = blocking(move || tables.table(id)).await??;
         let indexes = self.catalog.indexes(&record.account, record.name.as_str()).await?;
+        let wanted = distances(&indexes);
+        // The first use replays the log and maps search structures.
+        let open = move || {
+            let table = tables.table(id)?;
+            table.want_structures(&wanted);
+            Ok::<_, knarr_engine::Error>(table)
+        };
+        let table = blocking(open).await??;
         Ok(Opened { record: Arc::new(record), table, indexes: Arc::new(indexes) })
     }
 }

@@ -7,8 +7,8 @@ use knarr_base::{Error, Kind, Result};
 use knarr_catalog::indexes::{Index, IndexChange, IndexKey, NewIndex};
 
 use super::{CreateIndex, IndexInfo, IndexRef, Status, UpdateIndex};
-use crate::collections::{CollectionRef, Opened};
-use crate::{Principal, Service};
+use crate::collections::{CollectionRef, Opened, distances};
+use crate::{Principal, Service, blocking};
 
 impl Service {
     /// Needs admin on the collection. Durable on return, and ready.
@@ -30,6 +30,8 @@ impl Service {
         // Also after an unknown outcome: the row may be there.
         self.inner.open.forget();
         created?;
+        // Resolved anew, the table learns what its indexes want.
+        self.inner.collection(by, Right::Admin, c).await?;
         Ok(())
     }
 
@@ -83,7 +85,9 @@ impl Service {
         let dropped = self.inner.catalog.drop_index(&by.key, key).await;
         self.inner.open.forget();
         dropped?;
-        Ok(())
+        let left = self.inner.catalog.indexes(&by.account, opened.record.name.as_str()).await?;
+        let (table, wanted) = (opened.table, distances(&left));
+        blocking(move || table.keep_structures(&wanted)).await
     }
 }
 
@@ -94,6 +98,8 @@ fn required_name(index: &IndexRef) -> Result<&str> {
 
 fn view(opened: &Opened, index: &Index) -> IndexInfo {
     let (schema, stats) = (opened.table.schema(), opened.table.stats());
+    let structures = index.spec.structured().map(|distance| opened.table.structure_progress(distance));
+    let ready = structures.is_none_or(|progress| progress.ready);
     let indexed = |wanted: fn(FieldType) -> bool| fields(&schema, index, wanted);
     IndexInfo {
         collection: index.collection.clone(),
@@ -101,9 +107,10 @@ fn view(opened: &Opened, index: &Index) -> IndexInfo {
         spec: index.spec.clone(),
         range_index: indexed(|kind| matches!(kind, FieldType::Int64 | FieldType::Float32)),
         enum_index: indexed(|kind| kind.scalar() && kind != FieldType::Float32),
-        status: Status::Ready,
+        status: if ready { Status::Ready } else { Status::Init },
+        structures,
         rows: stats.rows,
-        bytes: stats.bytes,
+        bytes: stats.bytes + structures.map_or(0, |progress| progress.bytes),
         lag_writes: 0,
         created_ms: index.created_ms,
         updated_ms: index.updated_ms,

@@ -1,8 +1,8 @@
 //! Indexes: serving views of a collection, and what they answer.
 //!
 //! `manage` makes, changes and drops them; `open` resolves a name to an [`OpenIndex`], on which `read` fetches and
-//! `search` searches, counts and sorts. An index is served by exact scans of its collection's table, so it is ready
-//! at once and never behind.
+//! `search` searches, counts and sorts. Every acknowledged row is answered at once; search structures that the table
+//! makes in the background only make it quicker.
 
 mod manage;
 mod open;
@@ -16,8 +16,9 @@ use knarr_base::search::{Post, Sparse};
 use knarr_base::value::Key;
 
 pub use knarr_catalog::indexes::IndexChange;
-pub use knarr_engine::index::{Explain, Found, Group, Groups};
+pub use knarr_engine::index::{Explain, Found, Group, Groups, Planned};
 pub use knarr_engine::rows::{Fetched, Projection};
+pub use knarr_engine::table::Progress;
 pub use open::OpenIndex;
 
 use crate::collections::CollectionRef;
@@ -58,6 +59,8 @@ pub struct UpdateIndex {
 /// What an index is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
+    /// Its search structures are made for the first time; searches are answered by scans meanwhile.
+    Init,
     /// Searches and fetches are answered.
     Ready,
 }
@@ -77,6 +80,8 @@ pub struct IndexInfo {
     pub enum_index: Vec<String>,
     /// What it is doing.
     pub status: Status,
+    /// Its search structures; `None` if it is exact.
+    pub structures: Option<Progress>,
     /// Live rows, an estimate while writes are in memory.
     pub rows: u64,
     /// Bytes of the rows it serves, on disk and in memory.
@@ -154,15 +159,6 @@ pub struct SearchRequest {
     pub exact_up_to_ratio: Option<f64>,
     /// Count the rows that pass the filter.
     pub count: bool,
-}
-
-/// The answer of a search.
-#[derive(Debug)]
-pub struct SearchAnswer {
-    /// Ranked rows.
-    pub found: Found,
-    /// Rows that pass the filter, if that was asked.
-    pub passed: Option<u64>,
 }
 
 /// Which rows an aggregation counts, and how.

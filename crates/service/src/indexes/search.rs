@@ -11,7 +11,7 @@ use knarr_engine::compute::{Cancel, Lane};
 use knarr_engine::index::{self, Groups};
 use uuid::Uuid;
 
-use super::{AggregateRequest, OpenIndex, OrderBy, SearchAnswer, SearchRequest, Sorted};
+use super::{AggregateRequest, Found, OpenIndex, OrderBy, SearchRequest, Sorted};
 use crate::collections::typed_key;
 use crate::embedding::model_of;
 
@@ -21,7 +21,7 @@ impl OpenIndex {
     /// # Errors
     /// `Kind::Invalid`, `Kind::InvalidVector`, `Kind::InvalidFilter`, `Kind::InvalidKey`, `Kind::InvalidPartition`,
     /// `Kind::RowMissing` for a search by a key that has no row, `Kind::Busy`, `Kind::Corrupt`.
-    pub async fn search(&self, request: SearchRequest) -> Result<SearchAnswer> {
+    pub async fn search(&self, request: SearchRequest) -> Result<Found> {
         let SearchRequest { order, filter, partition, keys_in, keys_not_in, .. } = &request;
         self.check_filter(filter)?;
         let parts = [
@@ -36,17 +36,10 @@ impl OpenIndex {
             limit: request.limit,
             offset: request.offset,
             post: request.post.clone(),
+            count: request.count,
             effort: self.effort(&request)?,
         };
-        let count = request.count;
-        let (found, passed) = self
-            .compute(move |table, cancel| {
-                let found = table.search(&search, cancel)?;
-                let passed = if count { Some(table.count(&search.filter, cancel)?) } else { None };
-                Ok((found, passed))
-            })
-            .await?;
-        Ok(SearchAnswer { found, passed })
+        self.compute(move |table, cancel| table.search(&search, cancel)).await
     }
 
     /// The query vector of a text, by the collection's model.
@@ -129,17 +122,17 @@ impl OpenIndex {
         Ok(self.inner.pool.run(Lane::Serve, move || work(&table, &seen)).await??)
     }
 
-    fn effort(&self, request: &SearchRequest) -> Result<Effort> {
+    fn effort(&self, request: &SearchRequest) -> Result<Option<Effort>> {
         let (low, high) = (limit::SEARCH_SCALE.start(), limit::SEARCH_SCALE.end());
         if !limit::SEARCH_SCALE.contains(&request.scale) {
             return Err(Error::new(Kind::Invalid, format!("scale_k must be between {low} and {high}")));
         }
-        let sef = self.index.spec.vector.as_ref().map_or(0, |vector| vector.hnsw_sef);
-        Ok(Effort {
-            candidates: (f64::from(sef) * request.scale) as usize,
+        let vector = self.index.spec.vector.as_ref().filter(|vector| vector.kind.approximate());
+        Ok(vector.map(|vector| Effort {
+            candidates: (f64::from(vector.hnsw_sef) * request.scale) as usize,
             exact_up_to: request.exact_up_to,
             exact_up_to_ratio: request.exact_up_to_ratio,
-        })
+        }))
     }
 
     fn order(&self, order: &OrderBy) -> Result<Order> {

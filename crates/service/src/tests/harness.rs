@@ -139,6 +139,7 @@ async fn open(dir: &Path, clock: SharedClock) -> Service {
         disk: Arc::new(OsDisk),
         pool: pool.clone(),
         memtable_bytes: 256 * 1024,
+        structure_rows: 1_000,
     })
     .expect("tables");
     let master = MasterKey::from_hex(&"07".repeat(32)).expect("key");

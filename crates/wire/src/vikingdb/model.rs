@@ -82,6 +82,44 @@ pub(crate) struct Index<'a> {
     pub(crate) data_storage: u64,
     /// Acknowledged writes that searches do not see yet.
     pub(crate) lag_writes: u64,
+    /// Absent for exact indexes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) search_structure: Option<SearchStructure>,
+}
+
+/// Ours: how far the structures of an index are.
+#[derive(Serialize)]
+pub(crate) struct SearchStructure {
+    /// Rows of segments that are large enough for one.
+    pub(crate) rows: u64,
+    /// Of these, rows that are in one; the others are scanned.
+    pub(crate) rows_built: u64,
+    pub(crate) bytes: u64,
+}
+
+/// Ours: how a search went.
+#[derive(Serialize)]
+pub(crate) struct Explained {
+    pub(crate) plan: &'static str,
+    pub(crate) reason: &'static str,
+    /// Batches that were scanned, and rows in them.
+    pub(crate) blocks: usize,
+    pub(crate) rows_scanned: u64,
+    /// Rows that pass the filter, wherever they are.
+    pub(crate) rows_passed: u64,
+    /// Those that were searched through their structures.
+    pub(crate) segments: Vec<ExplainedSegment>,
+}
+
+/// One of them.
+#[derive(Serialize)]
+pub(crate) struct ExplainedSegment {
+    pub(crate) plan: &'static str,
+    pub(crate) reason: &'static str,
+    pub(crate) rows: u64,
+    pub(crate) rows_passed: u64,
+    pub(crate) cells_read: u32,
+    pub(crate) vectors_read: u32,
 }
 
 /// What was asked for, in the vendor's words.

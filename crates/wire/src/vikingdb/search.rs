@@ -5,7 +5,7 @@ use knarr_base::search::Score;
 use knarr_base::value::{self, Key};
 use knarr_base::{Error, Kind, Result};
 use knarr_service::Service;
-use knarr_service::indexes::{Explain, Found, Groups, OpenIndex, Projection, SearchAnswer, Shown, Sorted};
+use knarr_service::indexes::{Found, Groups, OpenIndex, Projection, Shown, Sorted};
 
 use super::convert::search::{self, AggForm, Form, Raw};
 use super::convert::{index, rows};
@@ -22,15 +22,15 @@ pub(super) async fn search(service: &Service, request: &Signed) -> Result<Answer
         Some(raw) => Some(embed(&index, raw).await?),
         None => None,
     };
-    let answer = index.search(form.request(&index, embedded)?).await?;
+    let found = index.search(form.request(&index, embedded)?).await?;
     let items = Items {
-        found: &answer.found,
+        found: &found,
         fields,
         key_name: if form.replace_primary { rows::PRIMARY_KEY } else { index.schema().key_name() },
         distances: index.vector_index().is_ok_and(|vector| vector.distance == Distance::L2)
             && form.orders_by_distance(),
     };
-    let extend = (form.count || form.explain).then(|| extend(&answer, form.explain));
+    let extend = (form.count || form.explain).then(|| extend(&found, form.explain));
     Ok(Answer::Json(envelope::data_and(request.request_id, |out| items.write(out), extend.as_deref())))
 }
 
@@ -46,15 +46,12 @@ fn fields(index: &OpenIndex, form: &Form<'_>) -> Result<Option<Projection>> {
 }
 
 /// What stands beside `data`.
-fn extend(answer: &SearchAnswer, explain: bool) -> String {
+fn extend(found: &Found, explain: bool) -> String {
     let mut members = Vec::new();
-    members.extend(answer.passed.map(|rows| format!("\"search_count\":{rows}")));
+    members.extend(found.passed().map(|rows| format!("\"search_count\":{rows}")));
     if explain {
-        let Explain { blocks, rows, passed } = answer.found.explain();
-        members.push(format!(
-            "\"explain\":{{\"plan\":\"exact\",\"reason\":\"every block is scanned, so recall is 1\",\
-             \"blocks\":{blocks},\"rows_scanned\":{rows},\"rows_passed\":{passed}}}"
-        ));
+        let text = serde_json::to_string(&search::explain(found.explain()));
+        members.push(format!("\"explain\":{}", text.unwrap_or_default()));
     }
     format!("{{{}}}", members.join(","))
 }

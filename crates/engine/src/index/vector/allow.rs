@@ -1,5 +1,6 @@
 //! Which rows of a segment may be found.
 
+use arrow_buffer::BooleanBuffer;
 use roaring::RoaringBitmap;
 
 use super::kernel::Kernel;
@@ -47,10 +48,37 @@ impl Bits {
         bits
     }
 
+    /// Adds the rows of a run that begins at row `from`, bit by bit of `selected`.
+    ///
+    /// # Panics
+    /// If the run goes beyond [`Bits::rows`].
+    pub fn insert_run(&mut self, from: u32, selected: &BooleanBuffer) {
+        assert!(from as usize + selected.len() <= self.rows as usize);
+        let (mut word, shift) = ((from / WORD) as usize, from % WORD);
+        let chunks = selected.bit_chunks();
+        for chunk in chunks.iter_padded() {
+            // The bits of a chunk lie across three words at most; words past the end get none.
+            let spread = u128::from(chunk) << shift;
+            for at in 0..3 {
+                let bits = (spread >> (at * WORD)) as u32;
+                if bits != 0 {
+                    self.words[word + at as usize] |= bits;
+                }
+            }
+            word += 2;
+        }
+    }
+
     /// Adds a row below [`Bits::rows`].
     pub fn insert(&mut self, row: u32) {
         assert!(row < self.rows);
         self.words[(row / WORD) as usize] |= 1 << (row % WORD);
+    }
+
+    /// Takes a row below [`Bits::rows`] away.
+    pub fn clear(&mut self, row: u32) {
+        assert!(row < self.rows);
+        self.words[(row / WORD) as usize] &= !(1 << (row % WORD));
     }
 
     /// Takes the rows of a bitmap away, for example the dead ones.

@@ -198,14 +198,14 @@ impl Cells {
     ///
     /// # Panics
     /// If the vector has another dimension.
-    pub fn ask(&self, vector: &[f32]) -> Query<'_> {
+    pub fn ask(&self, vector: &[f32]) -> Query {
         let mut turned = Vec::with_capacity(self.dim);
         self.turn(vector, &mut turned);
         Query { vector: vector.to_vec(), ..self.ask_turned(turned) }
     }
 
     /// The same for a vector in the space of the centroids.
-    pub(super) fn ask_turned(&self, turned: Vec<f32>) -> Query<'_> {
+    pub(super) fn ask_turned(&self, turned: Vec<f32>) -> Query {
         let kernel = Kernel::best();
         let mut coded = Quantised::new(self.dim);
         coded.set(&turned);
@@ -229,7 +229,8 @@ impl Cells {
             }
         };
         let radius = self.radii.iter().sum::<f32>() / self.radii.len() as f32;
-        Query { cells: self, vector: Vec::new(), turned, length, coded, order, slope: slope * radius, radius }
+        let generation = self.generation;
+        Query { generation, vector: Vec::new(), turned, length, coded, order, slope: slope * radius, radius }
     }
 }
 
@@ -246,8 +247,9 @@ pub(super) fn turn(distance: Distance, rotation: &Rotation, vector: &[f32], out:
 }
 
 /// A query, and the order in which it looks at cells.
-pub struct Query<'a> {
-    pub(super) cells: &'a Cells,
+pub struct Query {
+    /// Of the cells that it was ranked with.
+    pub(super) generation: u64,
     pub(super) vector: Vec<f32>,
     pub(super) turned: Vec<f32>,
     /// Of the turned query.

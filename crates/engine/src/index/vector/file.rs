@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 
 use super::kernel::{GROUP, LANES, Width, prefetch_bytes};
-use super::{Cells, Distance};
+use super::{Cells, Distance, code_of, distance_of};
 use crate::disk::{Disk, DiskFile};
 use crate::error::{Error, Result};
 
@@ -50,7 +50,8 @@ impl Header {
         out[8..12].copy_from_slice(&FORMAT.to_le_bytes());
         out[16..24].copy_from_slice(&self.segment.to_le_bytes());
         out[24..32].copy_from_slice(&self.generation.to_le_bytes());
-        for (at, word) in [self.rows, self.dim, self.distance.code(), self.cells, self.blocks].into_iter().enumerate() {
+        for (at, word) in [self.rows, self.dim, code_of(self.distance), self.cells, self.blocks].into_iter().enumerate()
+        {
             out[32 + at * 4..36 + at * 4].copy_from_slice(&word.to_le_bytes());
         }
         let crc = header_crc(&out);
@@ -69,7 +70,7 @@ impl Header {
         if word(bytes, 8) != FORMAT {
             return Err(Error::NewerFormat { what: what.to_owned(), found: word(bytes, 8), known: FORMAT });
         }
-        let distance = Distance::from_code(word(bytes, 40)).ok_or_else(|| Error::corrupt(what, "distance"))?;
+        let distance = distance_of(word(bytes, 40)).ok_or_else(|| Error::corrupt(what, "distance"))?;
         let long = |at| u64::from(word(bytes, at)) | u64::from(word(bytes, at + 4)) << 32;
         Ok(Self {
             segment: long(16),
@@ -289,11 +290,19 @@ impl Structure {
         (0..self.header.cells as usize).try_for_each(|cell| self.cell(cell).map(|_| ()))
     }
 
-    /// An error if it was built with other cells.
-    pub(super) fn check_cells(&self, cells: &Cells) -> Result<()> {
+    /// An error unless it is the structure of this segment, built with these cells.
+    pub(crate) fn check(&self, cells: &Cells, segment: u64, rows: u32) -> Result<()> {
+        self.check_cells(cells, cells.generation())?;
+        let same = (self.header.segment, self.header.rows) == (segment, rows);
+        if same { Ok(()) } else { Err(Error::corrupt(&self.what, "it belongs to another segment")) }
+    }
+
+    /// An error if it was built with other cells, or the query was ranked with others.
+    pub(super) fn check_cells(&self, cells: &Cells, generation: u64) -> Result<()> {
         let h = &self.header;
-        let same = (h.generation, h.dim as usize, h.distance, h.cells as usize)
-            == (cells.generation(), cells.dim(), cells.distance(), cells.count());
+        let same = generation == h.generation
+            && (h.generation, h.dim as usize, h.distance, h.cells as usize)
+                == (cells.generation(), cells.dim(), cells.distance(), cells.count());
         if same { Ok(()) } else { Err(Error::corrupt(&self.what, "it belongs to other cells")) }
     }
 

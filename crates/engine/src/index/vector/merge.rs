@@ -69,7 +69,7 @@ fn origins(cells: &Cells, rows: u32, parts: &[Part<'_>]) -> Result<Vec<Origin>> 
     let nobody = Origin { part: u32::MAX, cell: 0, place: 0 };
     let (mut origins, mut found) = (vec![nobody; rows as usize], 0u32);
     for (number, part) in (0u32..).zip(parts) {
-        part.structure.check_cells(cells)?;
+        part.structure.check_cells(cells, cells.generation())?;
         if part.rows.len() != part.structure.rows() as usize {
             return Err(wrong("a part has another number of rows"));
         }

@@ -16,7 +16,7 @@ mod cells;
 mod code;
 mod crew;
 mod file;
-mod kernel;
+pub(super) mod kernel;
 mod merge;
 mod plan;
 mod rotate;
@@ -32,41 +32,30 @@ pub use build::build;
 pub use cells::{Cells, Query};
 pub use crew::Crew;
 pub use file::Structure;
+pub use knarr_base::index::Distance;
 pub use merge::{Part, merge};
 pub use plan::{Effort, Path, Plan};
 pub use search::{Hit, Looked, exact};
 pub use train::cells_for;
 
-/// What near means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Distance {
-    /// Inner product: greater is nearer.
-    Ip,
-    /// Squared euclidean distance: smaller is nearer.
-    L2,
-    /// Cosine of the angle: greater is nearer. Vectors without a length have cosine 0 with everything.
-    Cosine,
+/// A distance as files name it.
+fn code_of(distance: Distance) -> u32 {
+    match distance {
+        Distance::Ip => 1,
+        Distance::L2 => 2,
+        Distance::Cosine => 3,
+    }
 }
 
-impl Distance {
-    /// As files name it.
-    fn code(self) -> u32 {
-        match self {
-            Distance::Ip => 1,
-            Distance::L2 => 2,
-            Distance::Cosine => 3,
-        }
-    }
+fn distance_of(code: u32) -> Option<Distance> {
+    Distance::ALL.iter().copied().find(|distance| code_of(*distance) == code)
+}
 
-    fn from_code(code: u32) -> Option<Self> {
-        [Distance::Ip, Distance::L2, Distance::Cosine].into_iter().find(|distance| distance.code() == code)
-    }
-
-    /// The score of a key, and the key of a score: keys are smaller for nearer rows.
-    fn flip(self, value: f32) -> f32 {
-        match self {
-            Distance::L2 => value,
-            Distance::Ip | Distance::Cosine => -value,
-        }
+/// The score of a key, and the key of a score: keys are smaller for nearer rows. Scores of `L2` are squares here, and
+/// vectors without a length have cosine 0 with everything.
+fn flip(distance: Distance, value: f32) -> f32 {
+    match distance {
+        Distance::L2 => value,
+        Distance::Ip | Distance::Cosine => -value,
     }
 }

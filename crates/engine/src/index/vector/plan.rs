@@ -38,8 +38,12 @@ pub enum Path {
 }
 
 /// A decision with its reason, for whoever asks to have a search explained.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Plan {
+    /// Rows wanted.
+    pub k: usize,
+    /// What may be spent on the way through the cells.
+    pub effort: Effort,
     /// What is done.
     pub path: Path,
     /// Why, as a sentence without its end.
@@ -68,17 +72,17 @@ const CELL: f32 = 250.0;
 const CODE: (f32, f32) = (4.0, 0.03);
 
 /// Decides, and says why.
-pub(super) fn plan(facts: Facts) -> Plan {
+pub(super) fn plan(facts: Facts) -> (Path, &'static str) {
     let Facts { allowed, k, dim, cells, read } = facts;
     let dim = dim as f32;
     let survivors = allowed as f32 * (VECTOR.0 + VECTOR.1 * dim);
     let through_cells = cells * CELL + read * (CODE.0 + CODE.1 * dim);
     if survivors <= through_cells {
-        Plan { path: Path::Survivors, why: "so few rows may be found that scoring each is quickest" }
+        (Path::Survivors, "so few rows may be found that scoring each is quickest")
     } else if k >= allowed as usize / 4 {
-        Plan { path: Path::Survivors, why: "a large part of the rows that may be found is wanted" }
+        (Path::Survivors, "a large part of the rows that may be found is wanted")
     } else {
-        Plan { path: Path::Cells, why: "reading the codes of the nearest cells is quicker than scoring every row" }
+        (Path::Cells, "reading the codes of the nearest cells is quicker than scoring every row")
     }
 }
 
@@ -87,6 +91,7 @@ impl Cells {
     pub fn plan(&self, rows: u32, allowed: u32, k: usize, effort: Effort) -> Plan {
         let share = (self.measured.share(allowed as f32, k) * effort.times()).min(1.0);
         let (cells, read) = (share * self.count().min(rows as usize) as f32, share * allowed as f32);
-        plan(Facts { allowed, k, dim: self.dim(), cells, read })
+        let (path, why) = plan(Facts { allowed, k, dim: self.dim(), cells, read });
+        Plan { k, effort, path, why }
     }
 }

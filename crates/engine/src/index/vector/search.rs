@@ -3,12 +3,12 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::cells::Measured;
+use super::cells::{Cells, Measured};
 use super::code::{Metric, NIBBLE_ERROR};
 use super::file::{CellView, Structure};
 use super::kernel::{Kernel, LANES, Probe, SCAN_BLOCKS, Width, least, prefetch};
 use super::plan::{Effort, Path, Plan};
-use super::{Allow, Batches, Bits, Distance, Query};
+use super::{Allow, Batches, Bits, Distance, Query, flip};
 use crate::error::Result;
 
 /// Cells looked at before the rest of the order is sorted out: they bound what can still be near.
@@ -94,7 +94,7 @@ impl Best {
 
     fn hits(self, distance: Distance) -> Vec<Hit> {
         let sorted = self.heap.into_sorted_vec();
-        sorted.into_iter().map(|item| Hit { row: item as u32, score: distance.flip(key_of(item)) }).collect()
+        sorted.into_iter().map(|item| Hit { row: item as u32, score: flip(distance, key_of(item)) }).collect()
     }
 }
 
@@ -145,40 +145,40 @@ pub fn exact(distance: Distance, query: &[f32], vectors: &Batches<'_>, allow: Al
 }
 
 impl Structure {
-    /// The best `k` of the rows that may be found, nearest first, equal scores by row; and what was looked at.
-    /// `vectors` and `allow` are of the structure's segment.
+    /// The best of the rows that may be found, nearest first, equal scores by row; and what was looked at.
+    /// `vectors` and `allow` are of the structure's segment, `query` was ranked with `cells`.
     ///
     /// # Errors
-    /// `Corrupt` if a cell that is needed is damaged, or the query was ranked with other cells.
+    /// `Corrupt` if a cell that is needed is damaged, or the structure or the query has other cells.
     ///
     /// # Panics
     /// If `vectors` or `allow` have another number of rows.
     pub fn search(
         &self,
-        query: &Query<'_>,
+        cells: &Cells,
+        query: &Query,
         vectors: &Batches<'_>,
         allow: Allow<'_>,
         plan: Plan,
-        k: usize,
-        effort: Effort,
     ) -> Result<(Vec<Hit>, Looked)> {
-        self.check_cells(query.cells)?;
-        assert_eq!((vectors.rows(), vectors.dim()), (self.rows(), query.cells.dim()));
+        let Plan { k, effort, path, .. } = plan;
+        self.check_cells(cells, query.generation)?;
+        assert_eq!((vectors.rows(), vectors.dim()), (self.rows(), cells.dim()));
         if let Allow::Only(bits) = allow {
             assert_eq!(bits.rows(), self.rows());
         }
         if k == 0 {
             return Ok((Vec::new(), Looked::default()));
         }
-        let distance = query.cells.distance();
-        match plan.path {
+        let distance = cells.distance();
+        match path {
             Path::Survivors => {
                 let hits = exact(distance, &query.vector, vectors, allow, k);
                 let scored = if let Allow::Only(bits) = allow { bits.count() } else { self.rows() };
                 Ok((hits, Looked { scored, ..Looked::default() }))
             }
             Path::Cells => {
-                let mut walk = Walk::new(self, query, allow, k);
+                let mut walk = Walk::new(self, cells, query, allow, k);
                 walk.run(effort)?;
                 Ok(walk.score(vectors))
             }
@@ -189,7 +189,8 @@ impl Structure {
 /// A search under way.
 struct Walk<'a> {
     structure: &'a Structure,
-    query: &'a Query<'a>,
+    cells: &'a Cells,
+    query: &'a Query,
     allow: Allow<'a>,
     kernel: &'static Kernel,
     metric: Metric,
@@ -238,13 +239,14 @@ impl Enough {
 }
 
 impl<'a> Walk<'a> {
-    fn new(structure: &'a Structure, query: &'a Query<'a>, allow: Allow<'a>, k: usize) -> Self {
+    fn new(structure: &'a Structure, cells: &'a Cells, query: &'a Query, allow: Allow<'a>, k: usize) -> Self {
         Self {
             structure,
+            cells,
             query,
             allow,
             kernel: Kernel::best(),
-            metric: query.cells.distance().into(),
+            metric: cells.distance().into(),
             best: Best::new(k),
             k,
             candidates: Vec::with_capacity(256),
@@ -258,7 +260,7 @@ impl<'a> Walk<'a> {
     /// Reads cells in the query's order, until no other cell is likely to hold a row better than the `k`-th found, or
     /// until enough rows were read. More effort only moves both ends, so what it reads begins with what less reads.
     fn run(&mut self, effort: Effort) -> Result<()> {
-        let measured = &self.query.cells.measured;
+        let measured = &self.cells.measured;
         let slack = measured.slack * effort.times().powf(SLACK_POWER);
         let mut enough = Enough::new(self, measured, effort.times());
         let mut order = self.query.order.clone();
@@ -324,8 +326,8 @@ impl<'a> Walk<'a> {
 
     /// The query as the codes of a cell take it, and how far their keys may be wrong.
     fn probe(&mut self, cell: usize) -> (Probe<'a>, f32) {
-        let query = self.query;
-        let (centre, radius) = (query.cells.centroid(cell), query.cells.radii[cell]);
+        let (query, cells) = (self.query, self.cells);
+        let (centre, radius) = (cells.centroid(cell), cells.radii[cell]);
         let (base, across) = match self.metric {
             Metric::L2 => {
                 let away = self.kernel.l2(&query.turned, centre);
@@ -333,7 +335,7 @@ impl<'a> Walk<'a> {
             }
             Metric::Ip => (-self.kernel.dot(&query.turned, centre), query.length),
         };
-        let margin = self.caution * MARGIN * NIBBLE_ERROR * radius * across / (query.cells.dim() as f32).sqrt();
+        let margin = self.caution * MARGIN * NIBBLE_ERROR * radius * across / (cells.dim() as f32).sqrt();
         self.margin = self.margin.max(margin);
         (query.coded.probe(Width::Nibble, self.metric, base), margin)
     }
@@ -400,7 +402,7 @@ impl<'a> Walk<'a> {
     /// Scores the candidates, nearest by code first, until no other can be among the best.
     fn score(mut self, vectors: &Batches<'_>) -> (Vec<Hit>, Looked) {
         self.thin();
-        let distance = self.query.cells.distance();
+        let distance = self.cells.distance();
         let (scorer, mut best) = (Scorer::new(distance, &self.query.vector), Best::new(self.k));
         self.candidates.sort_unstable_by_key(|(key, row)| packed(*key, *row));
         let rows = &self.candidates;

@@ -37,6 +37,11 @@ fn crew() -> Crew {
 }
 
 /// An index of one segment in a directory of its own.
+/// Through the cells, whatever the plan would be.
+fn through_cells(k: usize) -> Plan {
+    Plan { k, effort: Effort::default(), path: Path::Cells, why: "a test" }
+}
+
 struct World {
     _dir: tempfile::TempDir,
     path: PathBuf,
@@ -68,18 +73,17 @@ impl World {
     fn find(&self, query: &[f32], allow: Allow<'_>, k: usize, effort: Effort) -> (Vec<Hit>, Looked) {
         let rows = self.structure.rows();
         let allowed = if let Allow::Only(bits) = allow { bits.count() } else { rows };
-        self.by(query, allow, self.cells.plan(rows, allowed, k, effort), k, effort)
+        self.by(query, allow, self.cells.plan(rows, allowed, k, effort))
     }
 
     /// Through the cells, whatever the plan would be.
     fn cells(&self, query: &[f32], allow: Allow<'_>) -> Vec<Hit> {
-        let plan = Plan { path: Path::Cells, why: "a test" };
-        self.by(query, allow, plan, K, Effort::default()).0
+        self.by(query, allow, through_cells(K)).0
     }
 
-    fn by(&self, query: &[f32], allow: Allow<'_>, plan: Plan, k: usize, effort: Effort) -> (Vec<Hit>, Looked) {
+    fn by(&self, query: &[f32], allow: Allow<'_>, plan: Plan) -> (Vec<Hit>, Looked) {
         let asked = self.cells.ask(query);
-        let (hits, looked) = self.structure.search(&asked, &self.batches(), allow, plan, k, effort).unwrap();
+        let (hits, looked) = self.structure.search(&self.cells, &asked, &self.batches(), allow, plan).unwrap();
         self.check(query, allow, &hits);
         (hits, looked)
     }
@@ -92,7 +96,7 @@ impl World {
             assert_eq!(one(hit.row), *hit, "the score is exact");
         }
         for pair in hits.windows(2) {
-            let key = |hit: &Hit| self.cells.distance().flip(hit.score);
+            let key = |hit: &Hit| flip(self.cells.distance(), hit.score);
             assert!(key(&pair[0]) < key(&pair[1]) || pair[0].score == pair[1].score && pair[0].row < pair[1].row);
         }
     }
@@ -236,9 +240,9 @@ fn a_segment_without_rows_is_no_special_case() {
     let nothing = Batches::new(8, []);
     build(&cells, 1, &nothing, &OsDisk, &path, &crew()).unwrap();
     let structure = Structure::open(&OsDisk, &path).unwrap();
-    let plan = Plan { path: Path::Cells, why: "a test" };
+    let plan = through_cells(150);
     let asked = cells.ask(&[1.0; 8]);
-    assert_eq!(structure.search(&asked, &nothing, Allow::All, plan, K, Effort::default()).unwrap().0, []);
+    assert_eq!(structure.search(&cells, &asked, &nothing, Allow::All, plan).unwrap().0, []);
 }
 
 #[test]
@@ -281,10 +285,10 @@ fn a_changed_byte_is_never_served() {
     flip_every_byte(&world.path, |path| Structure::open(&OsDisk, path)?.verify());
     // The same at the first search, which reads all cells of so small a segment.
     let asked = world.cells.ask(&[0.0; 8]);
-    let plan = Plan { path: Path::Cells, why: "a test" };
+    let plan = through_cells(150);
     flip_every_byte(&world.path, |path| {
         let structure = Structure::open(&OsDisk, path)?;
-        structure.search(&asked, &world.batches(), Allow::All, plan, 150, Effort::default()).map(|_| ())
+        structure.search(&world.cells, &asked, &world.batches(), Allow::All, plan).map(|_| ())
     });
 }
 
@@ -294,8 +298,10 @@ fn other_cells_are_refused() {
     let others = Cells::train(Distance::L2, 8, vectors(500, 8, 3, 1), 4, 6, &crew()).unwrap();
     let asked = others.ask(&[0.0; 8]);
     let plan = others.plan(500, 500, 1, Effort::default());
-    let found = world.structure.search(&asked, &world.batches(), Allow::All, plan, 1, Effort::default());
-    assert!(matches!(found, Err(Error::Corrupt { .. })));
+    for cells in [&world.cells, &others] {
+        let found = world.structure.search(cells, &asked, &world.batches(), Allow::All, plan);
+        assert!(matches!(found, Err(Error::Corrupt { .. })));
+    }
 }
 
 proptest! {
@@ -416,7 +422,7 @@ fn plans_follow_from_what_each_way_costs() {
         (facts(10_000, 5000, 10.0, 100.0), Path::Survivors),
     ] {
         let plan = super::plan::plan(facts);
-        assert_eq!(plan.path, path, "{facts:?}: {}", plan.why);
+        assert_eq!(plan.0, path, "{facts:?}: {}", plan.1);
     }
     let world = World::new(Distance::L2, 16, vectors(3000, 16, 5, 1), 30);
     let path = |allowed, k| world.cells.plan(3000, allowed, k, Effort::default()).path;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use knarr_base::clock::Clock;
 use knarr_base::id::TableId;
+use knarr_base::index::Distance;
 use knarr_base::schema::{FieldType, PrimaryKey};
 use knarr_base::value::{Key, KeyType};
 use proptest::prelude::*;
@@ -36,6 +37,8 @@ enum Op {
     Wait(u64),
     AddField,
     TakeSnapshot,
+    /// Structures for every distance, or for none any more.
+    Structures(bool),
     DeleteMatching {
         low: i64,
         high: i64,
@@ -61,6 +64,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (1u64..15).prop_map(Op::Wait),
         1 => Just(Op::AddField),
         2 => Just(Op::TakeSnapshot),
+        3 => any::<bool>().prop_map(Op::Structures),
         3 => (0i64..100, 1i64..60).prop_map(|(low, width)| Op::DeleteMatching { low, high: low + width }),
         2 => Just(Op::Reopen),
     ]
@@ -173,6 +177,10 @@ impl Run {
                 self.fields += 1;
                 let added = field(&format!("extra{}", self.fields), FieldType::String);
                 self.table.add_fields(vec![added]).expect("adds a field");
+            }
+            Op::Structures(wanted) => {
+                self.table.keep_structures(if *wanted { Distance::ALL } else { &[] });
+                self.table.structures_in_background();
             }
             Op::TakeSnapshot => {
                 let snapshot = self.table.snapshot().expect("snapshots");

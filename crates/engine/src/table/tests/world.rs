@@ -149,6 +149,9 @@ pub(super) fn n_between(low: i64, high: i64) -> Filter {
     Filter::Range { field: "n".to_owned(), bounds, outside: false }
 }
 
+/// Rows of a segment from which it gets structures.
+pub(super) const STRUCTURE_ROWS: u32 = 5;
+
 pub(super) const START_MS: i64 = 1_700_000_000_000;
 
 /// Tables in a directory.
@@ -160,7 +163,7 @@ pub(super) struct World {
 
 pub(super) fn options(dir: &Path, disk: Arc<dyn Disk>, clock: Arc<ManualClock>, memtable_bytes: usize) -> Options {
     let clock: SharedClock = clock;
-    Options { dir: dir.to_owned(), clock, disk, pool: Pool::new(1), memtable_bytes }
+    Options { dir: dir.to_owned(), clock, disk, pool: Pool::new(1), memtable_bytes, structure_rows: STRUCTURE_ROWS }
 }
 
 impl World {

@@ -4,7 +4,7 @@ use knarr_base::clock::rfc3339;
 use knarr_base::id::Name;
 use knarr_base::index::{Distance, IndexSpec, Quant, ScalarIndex, ShardPolicy, VectorIndex};
 use knarr_base::{Result, limit};
-use knarr_service::indexes::{CreateIndex, IndexInfo, IndexRef, Status, UpdateIndex};
+use knarr_service::indexes::{CreateIndex, IndexInfo, IndexRef, Progress, Status, UpdateIndex};
 
 use super::collection;
 use crate::http::request::{Args, required};
@@ -122,7 +122,8 @@ pub(crate) fn view(info: &IndexInfo) -> model::Index<'_> {
         spec,
         range_index,
         enum_index,
-        status: Status::Ready,
+        status,
+        structures,
         rows,
         bytes,
         lag_writes,
@@ -152,7 +153,10 @@ pub(crate) fn view(info: &IndexInfo) -> model::Index<'_> {
         }),
         range_index,
         enum_index,
-        status: "READY",
+        status: match status {
+            Status::Init => "INIT",
+            Status::Ready => "READY",
+        },
         index_cost: model::IndexCost { cpu_core: spec.cpu_quota, mem_gb: bytes.div_ceil(1 << 30) },
         create_time: rfc3339(*created_ms),
         update_time: rfc3339(*updated_ms),
@@ -160,6 +164,11 @@ pub(crate) fn view(info: &IndexInfo) -> model::Index<'_> {
         data_number: *rows,
         data_storage: *bytes,
         lag_writes: *lag_writes,
+        search_structure: structures.map(|Progress { rows, built, bytes, .. }| model::SearchStructure {
+            rows,
+            rows_built: built,
+            bytes,
+        }),
     }
 }
 

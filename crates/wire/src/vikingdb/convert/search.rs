@@ -6,14 +6,14 @@
 use knarr_base::search::{Post, PostOp, Sparse};
 use knarr_base::value::{Key, Number};
 use knarr_base::{Result, limit};
-use knarr_service::indexes::{AggregateRequest, OpenIndex, OrderBy, Partition, SearchRequest};
+use knarr_service::indexes::{AggregateRequest, Explain, OpenIndex, OrderBy, Partition, Planned, SearchRequest};
 use serde_json::value::RawValue;
 
 use super::index::texts;
 use super::rows;
 use crate::http::request::{Args, required};
 use crate::json::{self, Members, Object, Value, invalid};
-use crate::vikingdb::filter;
+use crate::vikingdb::{filter, model};
 
 const DEFAULT_LIMIT: usize = 10;
 const DEFAULT_DENSE_WEIGHT: f64 = 0.5;
@@ -413,6 +413,31 @@ pub(crate) fn sort<'a>(args: &Args<'a>) -> Result<(&'a str, Vec<Key>)> {
     let query = required("query_vector", sort.raw("query_vector").filter(|raw| *raw != "null"))?;
     let keys = key_list("primary_keys", required("primary_keys", sort.value("primary_keys")?)?)?;
     Ok((query, keys))
+}
+
+/// `extend.explain`.
+pub(crate) fn explain(explain: &Explain) -> model::Explained {
+    let (plan, reason) = match (explain.segments.is_empty(), explain.blocks) {
+        (true, _) => ("exact", "every block is scanned, so recall is 1"),
+        (false, 0) => ("structure", "every segment has a search structure"),
+        (false, _) => ("structure and exact", "what is new or small is scanned beside the structures"),
+    };
+    let segment = |planned: &Planned| model::ExplainedSegment {
+        plan: if planned.through_cells { "cells" } else { "survivors" },
+        reason: planned.why,
+        rows: planned.rows,
+        rows_passed: planned.passed,
+        cells_read: planned.cells,
+        vectors_read: planned.scored,
+    };
+    model::Explained {
+        plan,
+        reason,
+        blocks: explain.blocks,
+        rows_scanned: explain.rows,
+        rows_passed: explain.passed + explain.segments.iter().map(|planned| planned.passed).sum::<u64>(),
+        segments: explain.segments.iter().map(segment).collect(),
+    }
 }
 
 #[cfg(test)]

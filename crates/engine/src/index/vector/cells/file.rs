@@ -8,7 +8,7 @@ use knarr_base::limit;
 use super::{Cells, Measured};
 use crate::disk::Disk;
 use crate::error::{Error, Result};
-use crate::index::vector::Distance;
+use crate::index::vector::{code_of, distance_of};
 
 const MAGIC: [u8; 8] = *b"KNARRCEL";
 const FORMAT: u32 = 1;
@@ -49,7 +49,7 @@ impl Cells {
         let number = |n: usize| u32::try_from(n).expect("limit::INDEX_CELLS and limit::VECTOR_DIM_MAX are small");
         let Measured { rows, slack, shares: [all, tenth, hundredth] } = self.measured;
         let measured = [rows, slack, all, tenth, hundredth].map(f32::to_bits);
-        let words = [number(self.dim), self.distance.code(), number(self.count())].into_iter().chain(measured);
+        let words = [number(self.dim), code_of(self.distance), number(self.count())].into_iter().chain(measured);
         for (at, word) in words.enumerate() {
             out[24 + at * 4..28 + at * 4].copy_from_slice(&word.to_le_bytes());
         }
@@ -71,7 +71,7 @@ impl Cells {
         }
         let generation = u64::from(word(16)) | u64::from(word(20)) << 32;
         let (dim, count) = (word(24) as usize, word(32) as usize);
-        let distance = Distance::from_code(word(28)).ok_or_else(|| Error::corrupt(what, "distance"))?;
+        let distance = distance_of(word(28)).ok_or_else(|| Error::corrupt(what, "distance"))?;
         // Checked before anything of these sizes is made.
         let sound = (1..=limit::VECTOR_DIM_MAX as usize).contains(&dim) && (1..=limit::INDEX_CELLS).contains(&count);
         if !sound || bytes.len() != HEADER_BYTES + count * (dim + 1) * 4 {

@@ -95,6 +95,7 @@ fn the_view_has_the_vendors_shape() {
         range_index: vec!["price".into()],
         enum_index: vec!["city".into()],
         status: Status::Ready,
+        structures: None,
         rows: 12,
         bytes: 3456,
         lag_writes: 0,
@@ -106,5 +107,8 @@ fn the_view_has_the_vendors_shape() {
     let full = text(&info);
     info.spec.vector = None;
     info.spec.partition_by = Some("city".into());
-    golden("index_info.jsonl", &format!("{full}\n{}", text(&info)));
+    let scalar = text(&info);
+    info.status = Status::Init;
+    info.structures = Some(Progress { ready: false, rows: 9, built: 4, bytes: 77 });
+    golden("index_info.jsonl", &format!("{full}\n{scalar}\n{}", text(&info)));
 }

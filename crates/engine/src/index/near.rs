@@ -1,0 +1,220 @@
+//! The step of a search through the structure of one segment: few rows are looked at, all else is as in a scan.
+//!
+//! What the structure offers is ranked again by [`super::score`], so scores and ties are those of exact scans. Rows that
+//! a newer write hides are not known to it: they are asked for among what it found, and left out of another try.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use knarr_base::index::Distance;
+use knarr_base::search::Effort;
+
+use super::score::Query;
+use super::top::{Place, rank_of_float};
+use super::vector::{self, Allow, Batches, Bits, Cells, Path, Plan};
+use crate::error::Result;
+use crate::filter::Predicate;
+use crate::table::moment::{Block, Moment};
+use crate::table::structures::Near;
+
+/// Tries in which hidden rows are left out one by one; after them all that the segment has are looked up.
+const TRIES: usize = 3;
+
+/// A segment that is searched through its structure.
+pub(super) struct Step {
+    pub(super) near: Arc<Near>,
+    /// The segment's place in the moment.
+    pub(super) held: usize,
+    pub(super) distance: Distance,
+    pub(super) effort: Effort,
+    /// Its blocks, by number.
+    pub(super) blocks: Range<u32>,
+}
+
+impl Step {
+    fn vector_effort(&self) -> vector::Effort {
+        vector::Effort::new(self.effort.candidates as f32, 1.0)
+    }
+}
+
+/// The queries of a search as cells take them: once for all segments with these cells.
+pub(super) struct Asked {
+    cells: Arc<Cells>,
+    queries: Vec<vector::Query>,
+}
+
+impl Asked {
+    /// For every training that the steps have; there are two at most while a table is trained again.
+    pub(super) fn all<'a>(steps: impl Iterator<Item = &'a Step>, queries: &[Vec<f32>]) -> Vec<Self> {
+        let mut all = Vec::<Self>::new();
+        for Step { near, .. } in steps {
+            if !all.iter().any(|asked| asked.cells.generation() == near.cells.generation()) {
+                let queries = queries.iter().map(|query| near.cells.ask(query)).collect();
+                all.push(Self { cells: near.cells.clone(), queries });
+            }
+        }
+        all
+    }
+}
+
+/// How a segment was searched, for whoever asks to have it explained.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Planned {
+    /// Rows of the segment.
+    pub rows: u64,
+    /// Of these, rows that may be found.
+    pub passed: u64,
+    /// True if the structure was asked, false if all that passed were scored.
+    pub through_cells: bool,
+    /// Why.
+    pub why: &'static str,
+    /// Cells that were read, for the first query.
+    pub cells: u32,
+    /// Vectors that were read, for the first query.
+    pub scored: u32,
+}
+
+/// All that a step needs of its search.
+pub(super) struct Search<'a> {
+    pub(super) moment: &'a Moment,
+    pub(super) blocks: &'a [Block],
+    pub(super) predicate: &'a Predicate,
+    pub(super) queries: &'a [Query],
+    pub(super) asked: &'a [Asked],
+    pub(super) most: usize,
+}
+
+/// What a step found: (query, rank, place), none twice and none hidden.
+pub(super) struct Offered {
+    pub(super) rows: Vec<(usize, u64, Place)>,
+    pub(super) planned: Planned,
+}
+
+impl Search<'_> {
+    /// # Errors
+    /// `Corrupt` if the structure, or the segment, is damaged where it is needed.
+    pub(super) fn run(&self, step: &Step) -> Result<Offered> {
+        let Near { cells, structure } = &*step.near;
+        let allowed = self.allowed(step)?;
+        let passed = allowed.as_ref().map_or(structure.rows(), Bits::count);
+        let plan = self.plan(step, passed);
+        let mut planned = Planned {
+            rows: structure.rows().into(),
+            passed: passed.into(),
+            through_cells: plan.path == Path::Cells,
+            why: plan.why,
+            cells: 0,
+            scored: 0,
+        };
+        let mut offered = Vec::new();
+        if passed > 0 {
+            let vectors = self.moment.vectors(step.held)?;
+            let asked = self.asked.iter().find(|asked| asked.cells.generation() == cells.generation());
+            let asked = asked.expect("all trainings of the steps were asked");
+            let mut rows = Rows { search: self, step, vectors, allowed, plan };
+            for (number, query) in asked.queries.iter().enumerate() {
+                let (found, looked) = rows.find(query)?;
+                if number == 0 {
+                    (planned.cells, planned.scored) = (looked.cells, looked.scored);
+                }
+                for row in found {
+                    let rank = rank_of_float(self.queries[number].rank(rows.vectors.get(row)));
+                    offered.push((number, rank, self.place(step, row)?));
+                }
+            }
+        }
+        Ok(Offered { rows: offered, planned })
+    }
+
+    fn plan(&self, step: &Step, passed: u32) -> Plan {
+        let (Near { cells, structure }, effort) = (&*step.near, step.effort);
+        let plan = cells.plan(structure.rows(), passed, self.most, step.vector_effort());
+        let few = effort.exact_up_to.is_some_and(|most| u64::from(passed) <= most);
+        let share = f64::from(passed) / f64::from(structure.rows().max(1));
+        if few || effort.exact_up_to_ratio.is_some_and(|most| share <= most) {
+            return Plan {
+                path: Path::Survivors,
+                why: "as few rows pass as the caller wants scored one by one",
+                ..plan
+            };
+        }
+        plan
+    }
+
+    /// The rows that live and pass the filter; `None`: all.
+    fn allowed(&self, step: &Step) -> Result<Option<Bits>> {
+        let rows = step.near.structure.rows();
+        if self.predicate.is_all() && !self.moment.expires(step.held)? {
+            let without = |dead| {
+                let mut bits = Bits::all(rows);
+                bits.remove(dead);
+                bits
+            };
+            return Ok(self.moment.dead(step.held)?.map(without));
+        }
+        let (mut bits, mut first) = (Bits::none(rows), 0);
+        for block in &self.blocks[step.blocks.start as usize..step.blocks.end as usize] {
+            let (batch, live) = (self.moment.scalars(*block)?, self.moment.live(*block)?);
+            bits.insert_run(first, &self.predicate.evaluate(&batch, live.as_ref()));
+            first += u32::try_from(batch.num_rows()).expect("a batch has at most 2^16 rows");
+        }
+        Ok(Some(bits))
+    }
+
+    fn place(&self, step: &Step, row: u32) -> Result<Place> {
+        let (batch, row) = self.moment.place(step.held, row)?;
+        let block = step.blocks.start + u32::try_from(batch).expect("a segment has far fewer than 2^32 batches");
+        Ok(Place { block, row: u32::try_from(row).expect("a batch has at most 2^16 rows") })
+    }
+}
+
+/// The rows of a segment while the queries are asked.
+struct Rows<'a> {
+    search: &'a Search<'a>,
+    step: &'a Step,
+    vectors: Batches<'a>,
+    /// `None`: all.
+    allowed: Option<Bits>,
+    plan: Plan,
+}
+
+impl Rows<'_> {
+    /// The best rows for a query that no newer write hides.
+    fn find(&mut self, query: &vector::Query) -> Result<(Vec<u32>, vector::Looked)> {
+        let Near { cells, structure } = &*self.step.near;
+        let mut tried = 0;
+        loop {
+            let allow = self.allowed.as_ref().map_or(Allow::All, Allow::Only);
+            let (hits, looked) = structure.search(cells, query, &self.vectors, allow, self.plan)?;
+            let rows: Vec<u32> = hits.into_iter().map(|hit| hit.row).collect();
+            let hidden = self.hidden(&rows)?;
+            if hidden.is_empty() {
+                return Ok((rows, looked));
+            }
+            let allowed = self.allowed.get_or_insert_with(|| Bits::all(structure.rows()));
+            if tried < TRIES {
+                hidden.iter().for_each(|row| allowed.clear(*row));
+            } else {
+                allowed.remove(self.search.moment.hidden_rows(self.step.held)?);
+            }
+            tried += 1;
+        }
+    }
+
+    fn hidden(&self, rows: &[u32]) -> Result<Vec<u32>> {
+        let moment = self.search.moment;
+        if !moment.hides_any() {
+            return Ok(Vec::new());
+        }
+        let mut hidden = Vec::new();
+        for row in rows {
+            let place = self.search.place(self.step, *row)?;
+            let block = self.search.blocks[place.block as usize];
+            let batch = moment.scalars(block)?;
+            if moment.hides(block, moment.keys(&batch).get(place.row as usize)) {
+                hidden.push(*row);
+            }
+        }
+        Ok(hidden)
+    }
+}

@@ -1,0 +1,213 @@
+//! Search structures of a table: which are wanted, which are there, how far their making is.
+//!
+//! A structure serves one distance over one segment, so indexes of one distance share it, and an index holds nothing of
+//! its own. Segments carry theirs ([`Near`]) together with the cells it was built with; a search uses what a segment has
+//! and scans the others, so nothing ever has to be swapped at once. All files are derived from segments: they may be
+//! lost, and a damaged one is thrown away and built anew.
+//!
+//! `files` finds and removes them, `build` makes them in the background and before a compaction publishes.
+
+mod build;
+mod files;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arc_swap::ArcSwapOption;
+use arrow_array::cast::AsArray;
+use arrow_array::types::Float32Type;
+use arrow_array::{Array, RecordBatch};
+use knarr_base::index::Distance;
+use knarr_base::limit;
+use knarr_base::schema::Schema;
+use parking_lot::Mutex;
+
+use super::Table;
+use super::segment::Segment;
+use super::version::Held;
+use crate::columns;
+use crate::compute::Cancel;
+use crate::error::Result;
+use crate::index::vector::{Batches, Cells, Structure};
+
+/// What a search uses in place of scanning a segment.
+pub(crate) struct Near {
+    /// Those of the structure.
+    pub(crate) cells: Arc<Cells>,
+    pub(crate) structure: Structure,
+}
+
+/// The structures of one segment, by distance.
+#[derive(Default)]
+pub(crate) struct Nears([ArcSwapOption<Near>; Distance::ALL.len()]);
+
+impl Nears {
+    pub(crate) fn get(&self, distance: Distance) -> Option<Arc<Near>> {
+        self.0[distance as usize].load_full()
+    }
+
+    fn set(&self, distance: Distance, near: Option<Arc<Near>>) {
+        self.0[distance as usize].store(near);
+    }
+
+    /// Away with a damaged one, unless it was replaced meanwhile.
+    pub(crate) fn remove(&self, distance: Distance, damaged: &Arc<Near>) {
+        self.0[distance as usize].compare_and_swap(damaged, None);
+    }
+
+    fn generation(&self, distance: Distance) -> Option<u64> {
+        self.get(distance).map(|near| near.cells.generation())
+    }
+}
+
+/// The vectors of a segment where they lie, verified.
+///
+/// # Errors
+/// `Corrupt`.
+///
+/// # Panics
+/// Without a vector field.
+pub(crate) fn vectors<'a>(segment: &'a Segment, schema: &Schema) -> Result<Batches<'a>> {
+    let (at, dim) = schema.vector().expect("whoever wants structures has vectors");
+    let (column, dim) = (columns::field_column(schema, at), dim as usize);
+    let batches = (0..segment.starts()?.len()).map(|index| segment.batch(index)).collect::<Result<Vec<_>>>()?;
+    let floats = |batch: &'a RecordBatch| -> &'a [f32] {
+        let lists = batch.column(column).as_fixed_size_list();
+        &lists.values().as_primitive::<Float32Type>().values()[lists.offset() * dim..][..lists.len() * dim]
+    };
+    Ok(Batches::new(dim, batches.into_iter().map(floats)))
+}
+
+/// How far a table is with the structures of a distance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// False while structures are made for the first time. Searches are answered all the same.
+    pub ready: bool,
+    /// Rows of segments that are large enough for a structure.
+    pub rows: u64,
+    /// Of these, rows of segments that have one; the others are scanned.
+    pub built: u64,
+    /// Bytes of the structures.
+    pub bytes: u64,
+}
+
+/// The part of a [`Table`] that is about structures.
+#[derive(Default)]
+pub(super) struct Structures {
+    /// By distance.
+    kinds: [Kind; Distance::ALL.len()],
+    /// Held by the one who builds in the background.
+    building: Mutex<()>,
+    /// Held by the one who looks for files or removes them, never for long.
+    files: Mutex<()>,
+    queued: AtomicBool,
+    /// True once somebody said what is wanted; nothing is removed before.
+    declared: AtomicBool,
+    cancel: Cancel,
+}
+
+#[derive(Default)]
+struct Kind {
+    wanted: AtomicBool,
+    /// See [`Progress::ready`].
+    ready: AtomicBool,
+    /// The newest.
+    cells: Mutex<Option<Arc<Cells>>>,
+}
+
+impl Structures {
+    fn kind(&self, distance: Distance) -> &Kind {
+        &self.kinds[distance as usize]
+    }
+
+    fn cells(&self, distance: Distance) -> Option<Arc<Cells>> {
+        self.kind(distance).cells.lock().clone()
+    }
+
+    fn wants(&self, distance: Distance) -> bool {
+        self.kind(distance).wanted.load(Ordering::Acquire)
+    }
+
+    fn wanted(&self) -> impl Iterator<Item = Distance> + '_ {
+        Distance::ALL.iter().copied().filter(|distance| self.wants(*distance))
+    }
+
+    /// Ends what is running and waits for it.
+    pub(super) fn stop(&self) {
+        self.cancel.cancel();
+        drop(self.building.lock());
+    }
+}
+
+impl Table {
+    /// Searches by these distances are to be quick from now on. Maps what is there, blocking, and has the rest made in
+    /// the background. Others that were wanted stay so.
+    pub fn want_structures(&self, distances: &[Distance]) {
+        let is_new = |distance: &Distance| !self.structures.wants(*distance);
+        let declared = self.structures.declared.load(Ordering::Acquire);
+        if self.schema().vector().is_none() || (declared && !distances.iter().any(is_new)) {
+            return;
+        }
+        {
+            let _finding = self.structures.files.lock();
+            for distance in distances.iter().copied() {
+                if is_new(&distance) {
+                    self.find_structures(distance);
+                    self.structures.kind(distance).wanted.store(true, Ordering::Release);
+                }
+            }
+            self.structures.declared.store(true, Ordering::Release);
+        }
+        self.request_structures();
+    }
+
+    /// Only these distances are still searched; the files of others are removed in the background.
+    pub fn keep_structures(&self, distances: &[Distance]) {
+        for distance in Distance::ALL.iter().filter(|distance| !distances.contains(distance)) {
+            self.structures.kind(*distance).wanted.store(false, Ordering::Release);
+        }
+        self.want_structures(distances);
+        self.request_structures();
+    }
+
+    /// How far structures for a distance are.
+    pub fn structure_progress(&self, distance: Distance) -> Progress {
+        let view = self.view.load();
+        let mut progress = Progress { ready: true, rows: 0, built: 0, bytes: 0 };
+        for segment in view.segments().iter().map(|held| &held.segment).filter(|segment| self.is_large(segment)) {
+            progress.rows += u64::from(segment.rows());
+            if let Some(near) = segment.nears().get(distance) {
+                progress.built += u64::from(segment.rows());
+                progress.bytes += near.structure.bytes();
+            }
+        }
+        progress.ready =
+            progress.built == progress.rows || self.structures.kind(distance).ready.load(Ordering::Acquire);
+        progress
+    }
+
+    /// True if a structure pays for the segment.
+    fn is_large(&self, segment: &Segment) -> bool {
+        segment.rows() >= self.structure_rows
+    }
+
+    /// The segments of the newest version that should have structures.
+    fn large_segments(&self) -> Vec<Held> {
+        let large = |held: &&Held| held.healthy() && self.is_large(&held.segment);
+        self.view.load().segments().iter().filter(large).cloned().collect()
+    }
+
+    /// Bytes of a memtable at which it is frozen. What is in memory is scanned by every search, so a table that is
+    /// searched keeps less there.
+    pub(super) fn memtable_bytes(&self) -> usize {
+        let searched = self.structures.wanted().next().is_some();
+        if searched { self.memtable_bytes.min(limit::MEMTABLE_BYTES_SEARCHED) } else { self.memtable_bytes }
+    }
+
+    /// Asks for a look at what is to be built or removed.
+    pub(crate) fn request_structures(&self) {
+        if !self.structures.queued.swap(true, Ordering::AcqRel) {
+            self.keeper.build(self.me.clone());
+        }
+    }
+}
