@@ -171,7 +171,7 @@ fn ask<'b>(
         let plan = cells.plan(vectors.rows(), allowed, K, effort);
         let query = cells.ask(query);
         let hits;
-        (hits, looked) = structure.search(cells, &query, &vectors, allow, plan).map_err(io::Error::other)?;
+        (hits, looked) = structure.search(cells, &query, &vectors, allow, plan, None).map_err(io::Error::other)?;
         cells_read += f64::from(looked.cells);
         rows += f64::from(looked.rows);
         scored += f64::from(looked.scored);

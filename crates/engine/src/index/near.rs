@@ -10,7 +10,7 @@ use knarr_base::index::Distance;
 use knarr_base::search::Effort;
 
 use super::score::Query;
-use super::top::{Place, rank_of_float};
+use super::top::{Place, float_of_rank, rank_of_float};
 use super::vector::{self, Allow, Batches, Bits, Cells, Path, Plan};
 use crate::error::Result;
 use crate::filter::Predicate;
@@ -81,6 +81,8 @@ pub(super) struct Search<'a> {
     pub(super) predicate: &'a Predicate,
     pub(super) queries: &'a [Query],
     pub(super) asked: &'a [Asked],
+    /// By query: the rank of the worst row of those found elsewhere, if they are enough.
+    pub(super) worst: Vec<Option<u64>>,
     pub(super) most: usize,
 }
 
@@ -113,7 +115,8 @@ impl Search<'_> {
             let asked = asked.expect("all trainings of the steps were asked");
             let mut rows = Rows { search: self, step, vectors, allowed, plan };
             for (number, query) in asked.queries.iter().enumerate() {
-                let (found, looked) = rows.find(query)?;
+                let bound = self.worst[number].map(|rank| bound(step.distance, float_of_rank(rank)));
+                let (found, looked) = rows.find(query, bound)?;
                 if number == 0 {
                     (planned.cells, planned.scored) = (looked.cells, looked.scored);
                 }
@@ -180,12 +183,12 @@ struct Rows<'a> {
 
 impl Rows<'_> {
     /// The best rows for a query that no newer write hides.
-    fn find(&mut self, query: &vector::Query) -> Result<(Vec<u32>, vector::Looked)> {
+    fn find(&mut self, query: &vector::Query, bound: Option<f32>) -> Result<(Vec<u32>, vector::Looked)> {
         let Near { cells, structure } = &*self.step.near;
         let mut tried = 0;
         loop {
             let allow = self.allowed.as_ref().map_or(Allow::All, Allow::Only);
-            let (hits, looked) = structure.search(cells, query, &self.vectors, allow, self.plan)?;
+            let (hits, looked) = structure.search(cells, query, &self.vectors, allow, self.plan, bound)?;
             let rows: Vec<u32> = hits.into_iter().map(|hit| hit.row).collect();
             let hidden = self.hidden(&rows)?;
             if hidden.is_empty() {
@@ -216,5 +219,14 @@ impl Rows<'_> {
             }
         }
         Ok(hidden)
+    }
+}
+
+/// The score in a structure of a rank, a little worse: both are rounded.
+fn bound(distance: Distance, rank: f32) -> f32 {
+    const ROUNDING: f32 = 1e-5;
+    match distance {
+        Distance::L2 => rank * rank * (1.0 + ROUNDING),
+        Distance::Ip | Distance::Cosine => rank - rank.abs() * ROUNDING,
     }
 }

@@ -231,7 +231,8 @@ impl Ranking {
     /// A segment through its structure; a damaged one is scanned.
     fn search(&self, part: &mut Part, step: &near::Step) -> Result<()> {
         let Ranking { moment, blocks, predicate, asked, most, .. } = self;
-        let search = near::Search { moment, blocks, predicate, queries: self.ranked.queries(), asked, most: *most };
+        let (queries, worst) = (self.ranked.queries(), part.tops.iter().map(Top::worst).collect());
+        let search = near::Search { moment, blocks, predicate, queries, asked, worst, most: *most };
         match search.run(step) {
             Ok(offered) => {
                 part.explain.segments.push(offered.planned);

@@ -82,6 +82,11 @@ impl Top {
         rank >= self.floor
     }
 
+    /// The rank of the worst, once there are as many as wanted.
+    pub(super) fn worst(&self) -> Option<u64> {
+        self.heap.peek().filter(|_| self.heap.len() == self.most).map(|worst| worst.rank)
+    }
+
     /// True if the row belongs among the best as they are now.
     pub(super) fn wants(&self, rank: u64, key: KeyRef<'_>) -> bool {
         match self.heap.peek() {

@@ -64,12 +64,14 @@ fn key_of(packed: u64) -> f32 {
 /// The best `k` seen so far.
 struct Best {
     k: usize,
+    /// Keys from here on are not wanted.
+    bound: f32,
     heap: BinaryHeap<u64>,
 }
 
 impl Best {
-    fn new(k: usize) -> Self {
-        Self { k, heap: BinaryHeap::with_capacity(k + 1) }
+    fn new(k: usize, bound: f32) -> Self {
+        Self { k, bound, heap: BinaryHeap::with_capacity(k + 1) }
     }
 
     fn offer(&mut self, key: f32, row: u32) {
@@ -83,13 +85,17 @@ impl Best {
         }
     }
 
-    /// The key that a row must be below to change anything; infinite as long as `k` are not there.
+    /// The key that a row must be below to change anything; infinite as long as any row would.
     fn limit(&self) -> f32 {
-        if self.heap.len() < self.k { f32::INFINITY } else { self.heap.peek().map_or(f32::INFINITY, |w| key_of(*w)) }
+        match self.heap.peek() {
+            Some(worst) if self.heap.len() >= self.k => key_of(*worst).min(self.bound),
+            _ => self.bound,
+        }
     }
 
+    /// True if enough was found to stop, here or where the bound comes from.
     fn full(&self) -> bool {
-        self.heap.len() >= self.k
+        self.heap.len() >= self.k || self.bound < f32::INFINITY
     }
 
     fn hits(self, distance: Distance) -> Vec<Hit> {
@@ -129,7 +135,7 @@ impl<'a> Scorer<'a> {
 
 /// The best `k` of the rows that may be found, by scoring every one of them; nearest first, equal scores by row.
 pub fn exact(distance: Distance, query: &[f32], vectors: &Batches<'_>, allow: Allow<'_>, k: usize) -> Vec<Hit> {
-    let (scorer, mut best) = (Scorer::new(distance, query), Best::new(k));
+    let (scorer, mut best) = (Scorer::new(distance, query), Best::new(k, f32::INFINITY));
     match allow {
         Allow::All => (0..vectors.rows()).for_each(|row| best.offer(scorer.key(vectors.get(row)), row)),
         Allow::Only(bits) => {
@@ -146,7 +152,8 @@ pub fn exact(distance: Distance, query: &[f32], vectors: &Batches<'_>, allow: Al
 
 impl Structure {
     /// The best of the rows that may be found, nearest first, equal scores by row; and what was looked at.
-    /// `vectors` and `allow` are of the structure's segment, `query` was ranked with `cells`.
+    /// `vectors` and `allow` are of the structure's segment, `query` was ranked with `cells`. `bound` is the score of the
+    /// worst row that the caller has already, if it has enough: what is no nearer may be left out.
     ///
     /// # Errors
     /// `Corrupt` if a cell that is needed is damaged, or the structure or the query has other cells.
@@ -160,6 +167,7 @@ impl Structure {
         vectors: &Batches<'_>,
         allow: Allow<'_>,
         plan: Plan,
+        bound: Option<f32>,
     ) -> Result<(Vec<Hit>, Looked)> {
         let Plan { k, effort, path, .. } = plan;
         self.check_cells(cells, query.generation)?;
@@ -178,7 +186,8 @@ impl Structure {
                 Ok((hits, Looked { scored, ..Looked::default() }))
             }
             Path::Cells => {
-                let mut walk = Walk::new(self, cells, query, allow, k);
+                let bound = bound.map_or(f32::INFINITY, |score| flip(distance, score));
+                let mut walk = Walk::new(self, cells, query, allow, Best::new(k, bound));
                 walk.run(effort)?;
                 Ok(walk.score(vectors))
             }
@@ -239,7 +248,7 @@ impl Enough {
 }
 
 impl<'a> Walk<'a> {
-    fn new(structure: &'a Structure, cells: &'a Cells, query: &'a Query, allow: Allow<'a>, k: usize) -> Self {
+    fn new(structure: &'a Structure, cells: &'a Cells, query: &'a Query, allow: Allow<'a>, best: Best) -> Self {
         Self {
             structure,
             cells,
@@ -247,8 +256,8 @@ impl<'a> Walk<'a> {
             allow,
             kernel: Kernel::best(),
             metric: cells.distance().into(),
-            best: Best::new(k),
-            k,
+            k: best.k,
+            best,
             candidates: Vec::with_capacity(256),
             margin: 0.0,
             looked: Looked::default(),
@@ -403,7 +412,7 @@ impl<'a> Walk<'a> {
     fn score(mut self, vectors: &Batches<'_>) -> (Vec<Hit>, Looked) {
         self.thin();
         let distance = self.cells.distance();
-        let (scorer, mut best) = (Scorer::new(distance, &self.query.vector), Best::new(self.k));
+        let (scorer, mut best) = (Scorer::new(distance, &self.query.vector), Best::new(self.k, self.best.bound));
         self.candidates.sort_unstable_by_key(|(key, row)| packed(*key, *row));
         let rows = &self.candidates;
         rows.iter().take(AHEAD).for_each(|(_, row)| prefetch(vectors.get(*row)));

@@ -83,8 +83,15 @@ impl World {
 
     fn by(&self, query: &[f32], allow: Allow<'_>, plan: Plan) -> (Vec<Hit>, Looked) {
         let asked = self.cells.ask(query);
-        let (hits, looked) = self.structure.search(&self.cells, &asked, &self.batches(), allow, plan).unwrap();
+        let (hits, looked) = self.structure.search(&self.cells, &asked, &self.batches(), allow, plan, None).unwrap();
         self.check(query, allow, &hits);
+        // With a bound less is looked at.
+        if let Some(worst) = hits.get(hits.len() / 2) {
+            let (cells, bound) = (&self.cells, Some(worst.score));
+            let (bounded, less) = self.structure.search(cells, &asked, &self.batches(), allow, plan, bound).unwrap();
+            self.check(query, allow, &bounded);
+            assert!(less.cells <= looked.cells && less.scored <= looked.scored, "{less:?} {looked:?}");
+        }
         (hits, looked)
     }
 
@@ -242,7 +249,7 @@ fn a_segment_without_rows_is_no_special_case() {
     let structure = Structure::open(&OsDisk, &path).unwrap();
     let plan = through_cells(150);
     let asked = cells.ask(&[1.0; 8]);
-    assert_eq!(structure.search(&cells, &asked, &nothing, Allow::All, plan).unwrap().0, []);
+    assert_eq!(structure.search(&cells, &asked, &nothing, Allow::All, plan, None).unwrap().0, []);
 }
 
 #[test]
@@ -288,7 +295,7 @@ fn a_changed_byte_is_never_served() {
     let plan = through_cells(150);
     flip_every_byte(&world.path, |path| {
         let structure = Structure::open(&OsDisk, path)?;
-        structure.search(&world.cells, &asked, &world.batches(), Allow::All, plan).map(|_| ())
+        structure.search(&world.cells, &asked, &world.batches(), Allow::All, plan, None).map(|_| ())
     });
 }
 
@@ -299,7 +306,7 @@ fn other_cells_are_refused() {
     let asked = others.ask(&[0.0; 8]);
     let plan = others.plan(500, 500, 1, Effort::default());
     for cells in [&world.cells, &others] {
-        let found = world.structure.search(cells, &asked, &world.batches(), Allow::All, plan);
+        let found = world.structure.search(cells, &asked, &world.batches(), Allow::All, plan, None);
         assert!(matches!(found, Err(Error::Corrupt { .. })));
     }
 }
