@@ -6,5 +6,6 @@ mod faults;
 mod model;
 mod pins;
 mod search;
+mod storm;
 mod structures;
 mod world;

@@ -35,6 +35,8 @@ pub use file::Structure;
 pub use knarr_base::index::Distance;
 pub use merge::{Part, merge};
 pub use plan::{Effort, Path, Plan};
+#[cfg(test)]
+pub(crate) use rotate::Random;
 pub use search::{Hit, Looked, exact};
 pub use train::cells_for;
 
