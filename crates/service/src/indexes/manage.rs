@@ -41,7 +41,7 @@ impl Service {
     /// `Kind::IndexMissing`, `Kind::CollectionMissing`, `Kind::Forbidden`.
     pub async fn index_info(&self, by: &Principal, index: &IndexRef) -> Result<IndexInfo> {
         let open = self.open_index(by, index).await?;
-        Ok(view(&open.opened, &open.index))
+        Ok(IndexInfo { partitions: open.partitions().await?, ..view(&open.opened, &open.index) })
     }
 
     /// The indexes of a collection by name. Needs read on it.
@@ -105,6 +105,7 @@ fn view(opened: &Opened, index: &Index) -> IndexInfo {
         collection: index.collection.clone(),
         name: index.name.clone(),
         spec: index.spec.clone(),
+        partitions: None,
         range_index: indexed(|kind| matches!(kind, FieldType::Int64 | FieldType::Float32)),
         enum_index: indexed(|kind| kind.scalar() && kind != FieldType::Float32),
         status: if ready { Status::Ready } else { Status::Init },

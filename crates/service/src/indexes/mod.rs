@@ -74,6 +74,8 @@ pub struct IndexInfo {
     pub name: Name,
     /// What was asked of it.
     pub spec: IndexSpec,
+    /// Partitions that have rows, ascending; only in info, and `None` where there are none or too many to name.
+    pub partitions: Option<Vec<String>>,
     /// Fields that ranges may name.
     pub range_index: Vec<String>,
     /// Fields that lists of values may name.

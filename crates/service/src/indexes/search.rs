@@ -4,14 +4,15 @@ use std::collections::HashSet;
 
 use knarr_base::filter::Filter;
 use knarr_base::index::{Distance, IndexKind, VectorIndex};
+use knarr_base::schema::FieldType;
 use knarr_base::search::{Aggregate, Effort, Order, Search, Sparse};
-use knarr_base::value::Key;
+use knarr_base::value::{Key, Value};
 use knarr_base::{Error, Kind, Result, limit};
 use knarr_engine::compute::{Cancel, Lane};
 use knarr_engine::index::{self, Groups};
 use uuid::Uuid;
 
-use super::{AggregateRequest, Found, OpenIndex, OrderBy, SearchRequest, Sorted};
+use super::{AggregateRequest, Found, Group, OpenIndex, OrderBy, SearchRequest, Sorted};
 use crate::collections::typed_key;
 use crate::embedding::model_of;
 
@@ -77,6 +78,25 @@ impl OpenIndex {
         let filter = Filter::all_of([filter, self.partition(&partition)?]);
         let question = Aggregate { filter, group_by, more_than };
         self.compute(move |table, cancel| table.aggregate(&question, cancel)).await
+    }
+
+    /// The values of the partition field, if the index has partitions whose values can be listed.
+    pub(super) async fn partitions(&self) -> Result<Option<Vec<String>>> {
+        let Some(field) = &self.index.spec.partition_by else { return Ok(None) };
+        let listed = |kind| matches!(kind, FieldType::Int64 | FieldType::String | FieldType::Bool);
+        if !self.schema().field(field).is_some_and(|(_, field)| listed(field.kind)) {
+            return Ok(None);
+        }
+        let question = Aggregate { filter: Filter::All, group_by: Some(field.clone()), more_than: None };
+        match self.compute(move |table, cancel| table.aggregate(&question, cancel)).await {
+            Ok(groups) if groups.groups.len() <= limit::PARTITIONS_LISTED => {
+                Ok(Some(groups.groups.into_iter().filter_map(name_of).collect()))
+            }
+            Ok(_) => Ok(None),
+            // More values than a count names.
+            Err(error) if error.kind() == Kind::Invalid => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Scores given rows with a vector, best first; of a key that comes twice the second is left out.
@@ -193,6 +213,16 @@ impl OpenIndex {
             None => Err(Error::new(Kind::RowMissing, format!("primary key {} data not exist", fetched.key(at)))),
         };
         (0..fetched.len()).map(vector).collect()
+    }
+}
+
+/// A partition as requests name it.
+fn name_of(group: Group) -> Option<String> {
+    match group.value {
+        Value::Str(text) => Some(text),
+        Value::Int(number) => Some(number.to_string()),
+        Value::Bool(flag) => Some(flag.to_string()),
+        Value::Float(_) | Value::IntList(_) | Value::StrList(_) => None,
     }
 }
 

@@ -66,6 +66,9 @@ pub(crate) struct Index<'a> {
     pub(crate) shard_count: u32,
     /// Empty without partitions.
     pub(crate) partition_by: &'a str,
+    /// Only in info, and where there are partitions to list.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) partitions: Option<&'a [String]>,
     /// Never null: clients take it for an object.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) vector_index: Option<VectorIndex<'a>>,

@@ -120,6 +120,7 @@ pub(crate) fn view(info: &IndexInfo) -> model::Index<'_> {
         collection,
         name,
         spec,
+        partitions,
         range_index,
         enum_index,
         status,
@@ -143,6 +144,7 @@ pub(crate) fn view(info: &IndexInfo) -> model::Index<'_> {
         },
         shard_count: spec.shard_count,
         partition_by: spec.partition_by.as_deref().unwrap_or_default(),
+        partitions: partitions.as_deref(),
         vector_index: spec.vector.as_ref().map(|vector| model::VectorIndex {
             index_type: &vector.spelling,
             distance: vector.distance.as_str(),

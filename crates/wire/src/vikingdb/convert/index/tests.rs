@@ -92,6 +92,7 @@ fn the_view_has_the_vendors_shape() {
         collection: Name::parse("n", "example").expect("valid"),
         name,
         spec,
+        partitions: None,
         range_index: vec!["price".into()],
         enum_index: vec!["city".into()],
         status: Status::Ready,
@@ -107,6 +108,7 @@ fn the_view_has_the_vendors_shape() {
     let full = text(&info);
     info.spec.vector = None;
     info.spec.partition_by = Some("city".into());
+    info.partitions = Some(vec!["a".into(), "b".into()]);
     let scalar = text(&info);
     info.status = Status::Init;
     info.structures = Some(Progress { ready: false, rows: 9, built: 4, bytes: 77 });
