@@ -213,8 +213,7 @@ impl Rows<'_> {
         for row in rows {
             let place = self.search.place(self.step, *row)?;
             let block = self.search.blocks[place.block as usize];
-            let batch = moment.scalars(block)?;
-            if moment.hides(block, moment.keys(&batch).get(place.row as usize)) {
+            if moment.hides(block, moment.keys(moment.stored(block)?).get(place.row as usize)) {
                 hidden.push(*row);
             }
         }

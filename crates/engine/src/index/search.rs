@@ -249,8 +249,8 @@ impl Ranking {
     }
 
     fn take(&self, part: &mut Part, query: usize, rank: u64, place: Place) -> Result<()> {
-        let batch = self.moment.scalars(self.blocks[place.block as usize])?;
-        let (key, top) = (self.moment.keys(&batch).get(place.row as usize), &mut part.tops[query]);
+        let batch = self.moment.stored(self.blocks[place.block as usize])?;
+        let (key, top) = (self.moment.keys(batch).get(place.row as usize), &mut part.tops[query]);
         if top.wants(rank, key) {
             top.push(Candidate { rank, key: key.to_key(), place });
         }
@@ -330,8 +330,8 @@ impl Ranking {
     /// Ranked candidates with their columns.
     fn hits(&self, query: usize, candidates: Vec<Candidate>) -> Result<Vec<Hit>> {
         let hit = |Candidate { rank, key, place }| {
-            let batch = self.moment.whole(self.blocks[place.block as usize])?.into_owned();
-            Ok(Hit { key, score: self.ranked.score(query, rank), batch, row: place.row as usize })
+            let (batch, row) = self.moment.row(self.blocks[place.block as usize], place.row as usize)?;
+            Ok(Hit { key, score: self.ranked.score(query, rank), batch, row })
         };
         candidates.into_iter().map(hit).collect()
     }

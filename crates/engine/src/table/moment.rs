@@ -168,15 +168,40 @@ impl Moment {
         !self.recent.is_empty()
     }
 
+    /// The block's columns as they were stored: without fields that were added since, keys at their place. Vector bytes
+    /// may be unverified and must not be looked at.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub(crate) fn stored(&self, block: Block) -> Result<&RecordBatch> {
+        match block {
+            Block::Memory { recent, batch } => Ok(&self.recent[recent].batches[batch].batch),
+            Block::Segment { held, batch } => self.held(held).segment.scalars(batch),
+        }
+    }
+
+    /// A batch under the newest schema, all verified, with a row of the block, and where in it.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub(crate) fn row(&self, block: Block, row: usize) -> Result<(RecordBatch, usize)> {
+        let batch = match block {
+            Block::Memory { .. } => self.stored(block)?,
+            Block::Segment { held, batch } => self.held(held).segment.batch(batch)?,
+        };
+        if self.is_wide(batch) {
+            return Ok((batch.clone(), row));
+        }
+        // Defaults for one row, not for all of them.
+        Ok((self.widened(&batch.slice(row, 1)).into_owned(), 0))
+    }
+
     /// The block's columns under the newest schema. Vector bytes may be unverified and must not be looked at.
     ///
     /// # Errors
     /// `Corrupt`.
     pub(crate) fn scalars(&self, block: Block) -> Result<Cow<'_, RecordBatch>> {
-        Ok(self.widened(match block {
-            Block::Memory { recent, batch } => &self.recent[recent].batches[batch].batch,
-            Block::Segment { held, batch } => self.held(held).segment.scalars(batch)?,
-        }))
+        Ok(self.widened(self.stored(block)?))
     }
 
     /// The block's columns under the newest schema, all verified.
@@ -192,11 +217,15 @@ impl Moment {
 
     fn widened<'a>(&self, batch: &'a RecordBatch) -> Cow<'a, RecordBatch> {
         let version = &self.view.version;
-        if batch.num_columns() >= version.stored.fields().len() {
+        if self.is_wide(batch) {
             Cow::Borrowed(batch)
         } else {
             Cow::Owned(columns::widen(batch, &version.schema, &version.stored))
         }
+    }
+
+    fn is_wide(&self, batch: &RecordBatch) -> bool {
+        batch.num_columns() >= self.view.version.stored.fields().len()
     }
 
     /// Rows that were neither replaced within their part nor expired; newer parts may still hide them. `None`: all.

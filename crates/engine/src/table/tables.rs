@@ -212,10 +212,11 @@ impl Table {
     fn stop(&self) {
         self.stop_committer();
         self.signal_room();
-        // Whatever runs sees the flag soon; holding its lock shows that it has ended.
+        // Whatever runs sees the flag soon; holding its lock shows that it has ended. Structures first: a compaction
+        // builds them as well.
+        self.structures.stop();
         drop(self.flushing.lock());
         drop(self.compacting.lock());
-        self.structures.stop();
     }
 }
 

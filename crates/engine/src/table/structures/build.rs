@@ -174,7 +174,8 @@ impl Table {
     }
 
     fn mark_ready(&self, kind: &Kind, cells: &Cells) -> Result<()> {
-        if !kind.ready.swap(true, Ordering::AcqRel) {
+        kind.ready.store(true, Ordering::Release);
+        if kind.complete.swap(cells.generation(), Ordering::AcqRel) != cells.generation() {
             let path = self.layout.near_generation(cells.distance(), cells.generation()).join(READY);
             let made = self.disk.remove(&path).and_then(|()| self.disk.create_new(&path));
             made.map_err(|e| Error::io(format!("creating {}", path.display()), e))?;

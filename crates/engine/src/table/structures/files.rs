@@ -35,7 +35,10 @@ impl Table {
                 }
             }
             let names = self.disk.list(&self.layout.near_generation(distance, generation)).unwrap_or_default();
-            kind.ready.fetch_or(names.iter().any(|name| name == READY), Ordering::AcqRel);
+            if names.iter().any(|name| name == READY) {
+                kind.ready.store(true, Ordering::Release);
+                kind.complete.fetch_max(generation, Ordering::AcqRel);
+            }
             newest.get_or_insert(cells);
         }
         *kind.cells.lock() = newest;
@@ -138,6 +141,7 @@ impl Table {
         let kind = self.structures.kind(distance);
         *kind.cells.lock() = None;
         kind.ready.store(false, Ordering::Release);
+        kind.complete.store(0, Ordering::Release);
         self.view.load().segments().iter().for_each(|held| held.segment.nears().set(distance, None));
     }
 }

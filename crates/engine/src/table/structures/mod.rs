@@ -11,7 +11,7 @@ mod build;
 mod files;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwapOption;
 use arrow_array::cast::AsArray;
@@ -111,6 +111,8 @@ struct Kind {
     wanted: AtomicBool,
     /// See [`Progress::ready`].
     ready: AtomicBool,
+    /// The newest generation that was complete once, and says so.
+    complete: AtomicU64,
     /// The newest.
     cells: Mutex<Option<Arc<Cells>>>,
 }

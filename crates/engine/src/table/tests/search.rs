@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use knarr_base::filter::{Filter, Values};
 use knarr_base::index::Distance;
+use knarr_base::schema::FieldType;
 use knarr_base::search::{Aggregate, Effort, Order, Post, PostOp, Score, Search, Sparse};
 use knarr_base::value::{Key, KeyType, Number, Value};
 use knarr_base::{Kind, limit};
@@ -13,6 +14,7 @@ use knarr_base::{Kind, limit};
 use super::world::*;
 use crate::compute::Cancel;
 use crate::index::{Found, Group};
+use crate::rows::Projection;
 use crate::table::Table;
 
 const EFFORT: Effort = Effort { candidates: 10, exact_up_to: None, exact_up_to_ratio: None };
@@ -218,6 +220,30 @@ fn an_acknowledged_row_is_found_by_the_next_search() {
     assert_eq!(found(), expected);
     wait(table.truncate()).expect("truncates");
     assert!(found().is_empty());
+}
+
+/// Rows that were stored before a field was added are shown as a fetch shows them, from segments and from memory.
+#[test]
+fn found_rows_have_the_fields_that_were_added_since() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let world = World::new(dir.path());
+    let table = world.create(schema(KeyType::Int));
+    upsert_ints(&table, 0..40);
+    table.flush().expect("flushes");
+    upsert_ints(&table, 40..60);
+    table.add_fields(vec![field("extra", FieldType::String)]).expect("adds a field");
+    upsert_ints(&table, 60..70);
+    let found = find(&table, &everything());
+    let names: Vec<_> = table.schema().fields().iter().map(|field| field.name.to_string()).collect();
+    let shown: Vec<_> = names.iter().map(|name| (name.as_str(), name.as_str())).collect();
+    let projection = Projection::new(&table.schema(), &shown, false).expect("known fields");
+    assert_eq!(found.len(0), 70);
+    for at in 0..70 {
+        let (mut searched, mut fetched) = (Vec::new(), Vec::new());
+        found.write_members(0, at, &projection, &mut searched);
+        table.fetch(vec![found.key(0, at).clone()]).expect("fetches").write_chosen(0, &projection, &mut fetched);
+        assert_eq!(String::from_utf8_lossy(&searched), String::from_utf8_lossy(&fetched));
+    }
 }
 
 /// Two writers replace the same rows again and again, one call at a time, while others search: every search sees each

@@ -247,6 +247,9 @@ fn a_damaged_structure_is_answered_around_and_built_anew() {
         assert_eq!(table.structure_progress(Distance::L2).built, 3000, "{} {at}", file.display());
         let found = find(&table, &search);
         assert_eq!((keys_of(&found, 0), found.explain().segments.len()), (expected.clone(), 1));
+        if file == &path {
+            assert!(std::fs::read(&path).expect("reads") == whole, "built anew, to the byte");
+        }
         let generations = std::fs::read_dir(near_dir(dir.path(), world.id)).expect("lists").count();
         assert_eq!(generations, 1);
         // Training anew begins a generation; the next damage goes where it was.
