@@ -154,8 +154,10 @@ pub const EMBEDDING_ANSWER_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Bytes of rows in a memtable before it is frozen and flushed.
 pub const MEMTABLE_BYTES: usize = 64 * 1024 * 1024;
-/// The same for a table whose vectors are searched: every search scans what is in memory, some milliseconds of it.
-pub const MEMTABLE_BYTES_SEARCHED: usize = 16 * 1024 * 1024;
+/// The same for a table whose vectors are searched: every search scans what is in memory, half a millisecond of it.
+pub const MEMTABLE_BYTES_SEARCHED: usize = 8 * 1024 * 1024;
+/// Time without a write after which such a table's memtable is flushed, if it has rows enough for a search structure.
+pub const MEMTABLE_IDLE: Duration = Duration::from_secs(2);
 /// Frozen memtables waiting for their flush; past it writers wait.
 pub const MEMTABLES_FROZEN: usize = 2;
 /// Time a writer waits for memtable room before 429 / 1000029.

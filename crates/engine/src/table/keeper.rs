@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use knarr_base::id::TaskId;
 use knarr_base::limit;
@@ -52,7 +53,7 @@ impl Lane {
     }
 
     /// The next table, or `None` after the interval. Ends with an error when stopping.
-    fn next(&self) -> Result<Option<Weak<Table>>> {
+    fn next(&self, interval: Duration) -> Result<Option<Weak<Table>>> {
         let mut queue = self.queue.lock();
         loop {
             if self.stopping.load(Ordering::Acquire) {
@@ -61,7 +62,7 @@ impl Lane {
             if let Some(table) = queue.pop_front() {
                 return Ok(Some(table));
             }
-            if self.wake.wait_for(&mut queue, limit::MAINTENANCE_INTERVAL).timed_out() {
+            if self.wake.wait_for(&mut queue, interval).timed_out() {
                 return Ok(None);
             }
         }
@@ -70,7 +71,8 @@ impl Lane {
 
 impl Keeper {
     /// Starts both threads. `tables` lists what is open, for the regular round.
-    pub(super) fn start(tables: impl Fn() -> Vec<Arc<Table>> + Send + 'static) -> Result<Arc<Self>> {
+    pub(super) fn start(tables: impl Fn() -> Vec<Arc<Table>> + Send + Sync + 'static) -> Result<Arc<Self>> {
+        let tables = Arc::new(tables);
         let keeper = Arc::new(Self {
             flushes: Lane::default(),
             chores: Lane::default(),
@@ -80,18 +82,18 @@ impl Keeper {
         });
         let flusher = keeper.clone();
         keeper.spawn("flush", move || {
-            while let Ok(next) = flusher.flushes.next() {
+            while let Ok(next) = flusher.flushes.next(limit::MAINTENANCE_INTERVAL) {
                 if let Some(table) = next.and_then(|table| table.upgrade()) {
                     table.flush_in_background();
                 }
             }
         })?;
-        let chores = keeper.clone();
+        let (chores, all) = (keeper.clone(), tables.clone());
         keeper.spawn("chores", move || {
-            while let Ok(next) = chores.chores.next() {
+            while let Ok(next) = chores.chores.next(limit::MAINTENANCE_INTERVAL) {
                 match next {
                     Some(table) => table.upgrade().into_iter().for_each(|table| chores.keep(&table)),
-                    None => tables().iter().for_each(|table| {
+                    None => all().iter().for_each(|table| {
                         chores.keep(table);
                         table.scrub_next();
                     }),
@@ -103,9 +105,10 @@ impl Keeper {
             // Whoever waits for an answer goes first; the threads that help inherit it. Without the right it is only
             // less polite.
             let _ = rustix::process::setpriority_process(None, NICENESS);
-            while let Ok(next) = builder.structures.next() {
-                if let Some(table) = next.and_then(|table| table.upgrade()) {
-                    table.structures_in_background();
+            while let Ok(next) = builder.structures.next(limit::MEMTABLE_IDLE) {
+                match next {
+                    Some(table) => table.upgrade().into_iter().for_each(|table| table.structures_in_background()),
+                    None => tables().iter().for_each(|table| table.flush_when_idle()),
                 }
             }
         })?;

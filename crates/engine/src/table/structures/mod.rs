@@ -101,6 +101,8 @@ pub(super) struct Structures {
     /// Held by the one who looks for files or removes them, never for long.
     files: Mutex<()>,
     queued: AtomicBool,
+    /// The newest write when the table was last looked at.
+    seen_seq: AtomicU64,
     /// True once somebody said what is wanted; nothing is removed before.
     declared: AtomicBool,
     cancel: Cancel,
@@ -160,6 +162,10 @@ impl Table {
             }
             self.structures.declared.store(true, Ordering::Release);
         }
+        if self.view.load().memtable.read().bytes() >= self.memtable_bytes() {
+            self.freeze(&mut self.writer.lock());
+            self.request_flush();
+        }
         self.request_structures();
     }
 
@@ -204,6 +210,23 @@ impl Table {
     pub(super) fn memtable_bytes(&self) -> usize {
         let searched = self.structures.wanted().next().is_some();
         if searched { self.memtable_bytes.min(limit::MEMTABLE_BYTES_SEARCHED) } else { self.memtable_bytes }
+    }
+
+    /// Flushes rows that every search would scan for ever, because nobody adds to them any more.
+    pub(super) fn flush_when_idle(&self) {
+        if self.stopped() || self.structures.wanted().next().is_none() {
+            return;
+        }
+        let (seq, rows) = {
+            let view = self.view.load();
+            let memtable = view.memtable.read();
+            (memtable.last_seq(), memtable.keys())
+        };
+        let idle = self.structures.seen_seq.swap(seq, Ordering::AcqRel) == seq;
+        if idle && rows >= self.structure_rows as usize {
+            self.freeze(&mut self.writer.lock());
+            self.request_flush();
+        }
     }
 
     /// Asks for a look at what is to be built or removed.

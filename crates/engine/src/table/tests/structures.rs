@@ -287,6 +287,26 @@ fn a_table_that_has_outgrown_its_cells_is_trained_again() {
     check(&table, &nearest(900, Filter::All, 10));
 }
 
+/// What is in memory is scanned by every search, so it does not stay there for ever.
+#[test]
+fn rows_that_nobody_adds_to_are_flushed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (_world, table) = built(dir.path());
+    upsert_ints(&table, ROWS..ROWS + 100);
+    let in_memory = || table.view.load().memtable.read().keys();
+    table.flush_when_idle();
+    assert_eq!(in_memory(), 100, "just written");
+    upsert_ints(&table, ROWS..ROWS + 1);
+    table.flush_when_idle();
+    assert_eq!(in_memory(), 100, "still written to");
+    table.flush_when_idle();
+    assert_eq!(in_memory(), 0);
+    upsert_ints(&table, ROWS..ROWS + 2);
+    (0..3).for_each(|_| table.flush_when_idle());
+    assert_eq!(in_memory(), 2, "too few for a structure");
+    check(&table, &nearest(ROWS + 50, Filter::All, 5));
+}
+
 /// A structure that cannot be written costs nothing but time.
 #[test]
 fn without_room_for_structures_everything_else_goes_on() {
