@@ -21,7 +21,7 @@ export BENCH_DIR KNARR_BIN
 cargo build --quiet --release -p knarr -p knarr-bench
 bench() { "$target/release/knarr-bench" "$@"; }
 head -1 /proc/loadavg
-for command in load export delete upsert engine fetch search startup size; do
+for command in load export delete upsert engine fetch search postings startup size; do
     echo
     bench "$@" $command
 done

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_array::builder::{ListBuilder, StringBuilder};
-use arrow_array::{FixedSizeListArray, Float32Array, Int64Array, RecordBatch, StringArray};
+use arrow_array::{FixedSizeListArray, Float32Array, Int64Array, RecordBatch, StringArray, UInt64Array};
 use arrow_schema::{DataType, Field};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
@@ -165,6 +165,29 @@ fn write(path: &Path, rows: i64) -> io::Result<()> {
         writer.write(&batch(shape.rows(0, start, rows.min(start + GROUP))))?;
     }
     writer.into_inner()?.flush()
+}
+
+/// The rows as a segment stores them, without their vectors.
+pub(crate) fn stored(rows: impl Iterator<Item = Row>) -> RecordBatch {
+    let rows: Vec<Row> = rows.collect();
+    let ints = |of: fn(&Row) -> i64| Arc::new(rows.iter().map(|row| Some(of(row))).collect::<Int64Array>());
+    let item = Field::new("item", DataType::Utf8, false);
+    let mut tags = ListBuilder::new(StringBuilder::new()).with_field(item);
+    for row in &rows {
+        row.tags.iter().for_each(|t| tags.values().append_value(format!("tag_{t:02}")));
+        tags.append(true);
+    }
+    RecordBatch::try_from_iter([
+        ("id", ints(|row| row.id) as _),
+        ("user_id", ints(|row| row.user_id) as _),
+        ("city", Arc::new(rows.iter().map(|row| Some(format!("city_{:03}", row.city))).collect::<StringArray>()) as _),
+        ("tags", Arc::new(tags.finish()) as _),
+        ("score", Arc::new(rows.iter().map(|row| row.score).collect::<Float32Array>()) as _),
+        ("created", ints(|row| row.created) as _),
+        ("_seq", Arc::new(UInt64Array::from_value(1, rows.len())) as _),
+        ("_expiry", Arc::new(Int64Array::from_value(0, rows.len())) as _),
+    ])
+    .expect("every column has one value per row")
 }
 
 fn batch(rows: impl Iterator<Item = Row>) -> RecordBatch {

@@ -10,6 +10,7 @@ mod export;
 mod fetch;
 mod load;
 mod measure;
+mod postings;
 #[allow(dead_code, reason = "shared with the integration tests, which use the rest")]
 mod process;
 mod search;
@@ -50,6 +51,8 @@ enum Command {
     Fetch(fetch::Args),
     /// The search structure alone, in this process.
     Search(search::Args),
+    /// Filters through the postings of a segment, in this process.
+    Postings,
     /// Start on the loaded table.
     Startup,
     /// Sizes of the binary and of what it is made from.
@@ -68,6 +71,7 @@ fn main() -> io::Result<()> {
         Command::Engine(args) => engine::run(&bench, &args),
         Command::Fetch(args) => fetch::run(&bench, &args),
         Command::Search(args) => search::run(&bench, &args),
+        Command::Postings => postings::run(&bench),
         Command::Startup => startup::run(&bench),
         Command::Size => size::run(&bench),
     }

@@ -254,6 +254,19 @@ pub const INDEX_TRAIN_BYTES: usize = 256 * 1024 * 1024;
 /// Effort of a search that names none; the vendor's default of `hnsw_sef`.
 pub const INDEX_SEF_DEFAULT: f32 = 800.0;
 
+// Postings.
+
+/// Rows with a value, and elements of lists, that the postings of one field may have; past it the field has none. They
+/// are sorted in memory, 24 bytes each at most.
+pub const POSTINGS_ENTRIES: u64 = 16 * 1024 * 1024;
+/// Bitmaps of all rows with a smaller value that a field with ranges keeps: a range reads two of them and, at most, the
+/// rows between two neighbours twice. Together 8 bytes a row.
+pub const POSTINGS_MARKS: u32 = 64;
+/// Distinct values up to which a field also keeps the value of each row: numbers of 16 bits.
+pub const POSTINGS_ORDINALS: u32 = 1 << 16;
+/// Bytes that are verified together at their first use: some microseconds of work.
+pub const POSTINGS_BLOCK_BYTES: usize = 64 * 1024;
+
 // Machine.
 
 /// Jobs waiting in one lane of the compute pool: well above what open requests and running units can put there.

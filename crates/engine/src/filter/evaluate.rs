@@ -22,7 +22,12 @@ pub(super) fn node(node: &Node, batch: &RecordBatch, selected: Option<&BooleanBu
     }
 }
 
-fn all_of(parts: &[Node], batch: &RecordBatch, selected: Option<&BooleanBuffer>) -> BooleanBuffer {
+/// The rows among `selected` for which every part holds.
+pub(super) fn all_of<'a>(
+    parts: impl IntoIterator<Item = &'a Node>,
+    batch: &RecordBatch,
+    selected: Option<&BooleanBuffer>,
+) -> BooleanBuffer {
     let mut left = selected.cloned();
     for part in parts {
         let matched = node(part, batch, left.as_ref());

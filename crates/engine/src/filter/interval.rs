@@ -12,7 +12,7 @@ use knarr_base::value::Number;
 const BEYOND: f64 = 36_893_488_147_419_103_232.0;
 
 /// Integers within all bounds.
-pub(super) fn int(bounds: &Bounds) -> Option<RangeInclusive<i64>> {
+pub(crate) fn int(bounds: &Bounds) -> Option<RangeInclusive<i64>> {
     let low = [bounds.gte.map(at_least), bounds.gt.map(|b| at_most(b) + 1)].into_iter().flatten().max();
     let high = [bounds.lte.map(at_most), bounds.lt.map(|b| at_least(b) - 1)].into_iter().flatten().min();
     clip(low, high)
@@ -49,7 +49,7 @@ fn at_most(bound: Number) -> i128 {
 }
 
 /// Finite floats within all bounds. An end may be infinite.
-pub(super) fn float(bounds: &Bounds) -> Option<RangeInclusive<f32>> {
+pub(crate) fn float(bounds: &Bounds) -> Option<RangeInclusive<f32>> {
     let low = [bounds.gte.map(|b| first(b, false)), bounds.gt.map(|b| first(b, true))];
     let high = [bounds.lte.map(|b| last(b, false)), bounds.lt.map(|b| last(b, true))];
     span(low, high)

@@ -5,7 +5,8 @@
 //! are turned into exact intervals of the column's own type when the filter is compiled (`interval`).
 
 mod evaluate;
-mod interval;
+pub(crate) mod interval;
+mod residual;
 mod set;
 
 use std::ops::RangeInclusive;
@@ -14,9 +15,10 @@ use arrow_array::RecordBatch;
 use arrow_buffer::BooleanBuffer;
 use knarr_base::filter::{Filter, Values};
 use knarr_base::schema::{AUTO_ID, FieldType, Schema};
-use knarr_base::value::Number;
+use knarr_base::value::{Number, Value};
 
-use self::set::{IntSet, StrSet};
+pub(crate) use self::residual::Residual;
+pub(crate) use self::set::{IntSet, StrSet};
 use crate::columns;
 use crate::error::Error;
 
@@ -26,8 +28,10 @@ pub(crate) struct Predicate {
     root: Node,
 }
 
+/// A filter as it is evaluated. Columns are those of a stored batch of the newest schema; they keep their places when
+/// fields are added.
 #[derive(Debug)]
-enum Node {
+pub(crate) enum Node {
     Const(bool),
     And(Vec<Node>),
     Or(Vec<Node>),
@@ -36,13 +40,14 @@ enum Node {
 
 /// One condition on one column, or on two. `negated` turns the answer of `test` round.
 #[derive(Debug)]
-struct Leaf {
-    test: Test,
-    negated: bool,
+pub(crate) struct Leaf {
+    pub(crate) test: Test,
+    pub(crate) negated: bool,
 }
 
+/// What a value, or some element of a list, must be. Sets are not empty, ends of ranges are no NaN.
 #[derive(Debug)]
-enum Test {
+pub(crate) enum Test {
     IntRange { column: usize, range: RangeInclusive<i64> },
     FloatRange { column: usize, range: RangeInclusive<f32> },
     IntIn { column: usize, set: IntSet },
@@ -61,6 +66,11 @@ impl Predicate {
         Ok(Predicate { root: node(filter, schema) })
     }
 
+    /// The condition itself, for whoever can tell matching rows without looking at them.
+    pub(crate) fn root(&self) -> &Node {
+        &self.root
+    }
+
     /// True if it was said of every row, so that nothing has to be evaluated.
     pub(crate) fn is_all(&self) -> bool {
         matches!(self.root, Node::Const(true))
@@ -74,6 +84,23 @@ impl Predicate {
     /// False only if no row can match in a part whose user columns have these least and greatest values.
     pub(crate) fn may_match(&self, bounds: &dyn Fn(usize) -> Option<(Number, Number)>) -> bool {
         may_match(&self.root, bounds)
+    }
+}
+
+impl Leaf {
+    /// Whether rows that hold `value` match, for example those that were written before the field existed.
+    pub(crate) fn holds(&self, value: &Value) -> bool {
+        let passes = match (&self.test, value) {
+            (Test::IntRange { range, .. }, Value::Int(n)) => range.contains(n),
+            (Test::FloatRange { range, .. }, Value::Float(x)) => range.contains(x),
+            (Test::IntIn { set, .. }, Value::Int(n)) => set.contains(*n),
+            (Test::BoolIs { value, .. }, Value::Bool(b)) => value == b,
+            (Test::StrIn { set, .. }, Value::Str(s)) => set.contains(s.as_bytes()),
+            (Test::IntListIn { set, .. }, Value::IntList(list)) => list.iter().any(|n| set.contains(*n)),
+            (Test::StrListIn { set, .. }, Value::StrList(list)) => list.iter().any(|s| set.contains(s.as_bytes())),
+            (test, value) => unreachable!("Filter::check compared the types of {test:?} and {value:?}"),
+        };
+        passes != self.negated
     }
 }
 
@@ -194,4 +221,4 @@ fn leaf_may_match(leaf: &Leaf, bounds: &dyn Fn(usize) -> Option<(Number, Number)
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -13,7 +13,7 @@ const FEW: usize = 8;
 
 /// Integers.
 #[derive(Debug)]
-pub(super) struct IntSet {
+pub(crate) struct IntSet {
     sorted: Vec<i64>,
     form: IntForm,
 }
@@ -29,6 +29,11 @@ pub(super) enum IntForm {
 }
 
 impl IntSet {
+    /// The values, ascending, none twice.
+    pub(crate) fn values(&self) -> &[i64] {
+        &self.sorted
+    }
+
     /// `values` must not be empty.
     pub(super) fn new(values: &[i64]) -> Self {
         let mut sorted = values.to_vec();
@@ -91,12 +96,20 @@ pub(super) fn bitmap_contains(least: i64, words: &[u64], value: i64) -> bool {
 
 /// Strings.
 #[derive(Debug)]
-pub(super) enum StrSet {
+pub(crate) enum StrSet {
     Few(Vec<Short>),
     Hash(HashSet<Box<[u8]>, Seeded>),
 }
 
 impl StrSet {
+    /// The values in no order, none twice.
+    pub(crate) fn values(&self) -> Box<dyn Iterator<Item = &[u8]> + '_> {
+        match self {
+            StrSet::Few(values) => Box::new(values.iter().map(|value| &*value.bytes)),
+            StrSet::Hash(values) => Box::new(values.iter().map(|value| &**value)),
+        }
+    }
+
     pub(super) fn new(values: &[String]) -> Self {
         let mut distinct: Vec<_> = values.iter().map(|s| s.as_bytes()).collect();
         distinct.sort_unstable();
@@ -123,7 +136,7 @@ impl StrSet {
 
 /// A string with what is looked at first.
 #[derive(Debug)]
-pub(super) struct Short {
+pub(crate) struct Short {
     head: u64,
     bytes: Box<[u8]>,
 }
@@ -153,7 +166,7 @@ fn head(bytes: &[u8]) -> u64 {
 
 /// XXH3 with a seed that nobody outside knows: fast, and stored values cannot be chosen to collide.
 #[derive(Debug, Clone)]
-pub(super) struct Seeded(u64);
+pub(crate) struct Seeded(u64);
 
 impl Seeded {
     fn random() -> Self {
@@ -171,7 +184,7 @@ impl BuildHasher for Seeded {
 
 /// Every write hashes its bytes with the state so far as the seed.
 #[derive(Debug)]
-pub(super) struct SeededHasher(u64);
+pub(crate) struct SeededHasher(u64);
 
 impl Hasher for SeededHasher {
     fn write(&mut self, bytes: &[u8]) {

@@ -111,7 +111,7 @@ fn any_leaf(schema: &Schema) -> BoxedStrategy<Filter> {
 }
 
 /// Two to many conditions, nested.
-fn any_filter(schema: &Schema) -> BoxedStrategy<Filter> {
+pub(crate) fn any_filter(schema: &Schema) -> BoxedStrategy<Filter> {
     let several = |part: BoxedStrategy<Filter>| {
         (prop::collection::vec(part, 2..4), any::<bool>())
             .prop_map(|(parts, and)| if and { Filter::And(parts) } else { Filter::Or(parts) })

@@ -13,6 +13,7 @@ mod exact;
 mod found;
 mod near;
 mod post;
+pub mod postings;
 mod score;
 mod search;
 mod sort;

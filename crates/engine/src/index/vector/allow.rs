@@ -24,11 +24,7 @@ impl Bits {
     /// Every row of `rows`.
     pub fn all(rows: u32) -> Self {
         let mut bits = Self { rows, words: vec![!0; rows.div_ceil(WORD) as usize] };
-        if let Some(last) = bits.words.last_mut()
-            && !rows.is_multiple_of(WORD)
-        {
-            *last = (1 << (rows % WORD)) - 1;
-        }
+        bits.trim();
         bits
     }
 
@@ -121,6 +117,20 @@ impl Bits {
 
     pub(crate) fn words(&self) -> &[u32] {
         &self.words
+    }
+
+    /// For whoever sets many bits. Bits beyond the last row must be cleared again, see [`Bits::trim`].
+    pub(crate) fn words_mut(&mut self) -> &mut [u32] {
+        &mut self.words
+    }
+
+    /// Clears the bits beyond the last row.
+    pub(crate) fn trim(&mut self) {
+        if let Some(last) = self.words.last_mut()
+            && !self.rows.is_multiple_of(WORD)
+        {
+            *last &= (1 << (self.rows % WORD)) - 1;
+        }
     }
 }
 
