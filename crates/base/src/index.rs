@@ -3,6 +3,8 @@
 //! An index is a serving view of a collection. What its owner asks for is kept and echoed; which structure answers is
 //! the engine's choice. Partitions are no structure either: a partition is a filter on one field.
 
+use std::collections::BTreeSet;
+
 use crate::limit;
 use crate::schema::{AUTO_ID, FieldType, Schema};
 use crate::{Error, Kind, Result};
@@ -57,6 +59,16 @@ impl IndexKind {
 }
 
 impl IndexSpec {
+    /// The fields whose values filters of a search may name, and the key.
+    pub fn filtered(&self, schema: &Schema) -> BTreeSet<String> {
+        if self.structured().is_none() {
+            return BTreeSet::new();
+        }
+        let named = schema.fields().iter().map(|field| field.name.as_str());
+        let named = named.filter(|name| self.indexes(schema, name)).chain([schema.key_name()]);
+        named.map(str::to_owned).collect()
+    }
+
     /// The distance that search structures are wanted for.
     pub fn structured(&self) -> Option<Distance> {
         self.vector.as_ref().filter(|vector| vector.kind.approximate()).map(|vector| vector.distance)

@@ -68,7 +68,7 @@ use version::SegmentCache;
 use view::View;
 
 pub use snapshot::Snapshot;
-pub use structures::Progress;
+pub use structures::{Progress, Wanted};
 pub use tables::{Options, StagingKept, Tables};
 
 /// Every named place where a crash can be provoked, in the order of their files. The kill loop walks them.
@@ -103,6 +103,7 @@ pub const FAILPOINTS: &[&str] = &[
     "table::compact::before_publish",
     "table::compact::after_publish",
     "table::collect::before_remove",
+    "table::structures::before_postings",
     "table::structures::before_cells",
     "table::structures::before_build",
     "table::structures::after_build",

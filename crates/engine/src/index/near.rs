@@ -6,13 +6,15 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use arrow_array::RecordBatch;
+use arrow_buffer::BooleanBuffer;
 use knarr_base::index::Distance;
 use knarr_base::search::Effort;
 
 use super::score::Query;
 use super::top::{Place, float_of_rank, rank_of_float};
 use super::vector::{self, Allow, Batches, Bits, Cells, Path, Plan};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::filter::Predicate;
 use crate::table::moment::{Block, Moment};
 use crate::table::structures::Near;
@@ -90,6 +92,8 @@ pub(super) struct Search<'a> {
 pub(super) struct Offered {
     pub(super) rows: Vec<(usize, u64, Place)>,
     pub(super) planned: Planned,
+    /// Postings were found to be damaged; the rows are right all the same.
+    pub(super) damaged: bool,
 }
 
 impl Search<'_> {
@@ -97,7 +101,7 @@ impl Search<'_> {
     /// `Corrupt` if the structure, or the segment, is damaged where it is needed.
     pub(super) fn run(&self, step: &Step) -> Result<Offered> {
         let Near { cells, structure } = &*step.near;
-        let allowed = self.allowed(step)?;
+        let (allowed, damaged) = self.allowed(step)?;
         let passed = allowed.as_ref().map_or(structure.rows(), Bits::count);
         let plan = self.plan(step, passed);
         let mut planned = Planned {
@@ -126,7 +130,7 @@ impl Search<'_> {
                 }
             }
         }
-        Ok(Offered { rows: offered, planned })
+        Ok(Offered { rows: offered, planned, damaged })
     }
 
     fn plan(&self, step: &Step, passed: u32) -> Plan {
@@ -144,24 +148,60 @@ impl Search<'_> {
         plan
     }
 
-    /// The rows that live and pass the filter; `None`: all.
-    fn allowed(&self, step: &Step) -> Result<Option<Bits>> {
-        let rows = step.near.structure.rows();
-        if self.predicate.is_all() && !self.moment.expires(step.held)? {
-            let without = |dead| {
-                let mut bits = Bits::all(rows);
-                bits.remove(dead);
-                bits
-            };
-            return Ok(self.moment.dead(step.held)?.map(without));
+    /// The rows that live and pass the filter, `None`: all; and whether postings were found to be damaged.
+    fn allowed(&self, step: &Step) -> Result<(Option<Bits>, bool)> {
+        if self.predicate.is_all() {
+            return Ok((self.live(step)?, false));
         }
-        let (mut bits, mut first) = (Bits::none(rows), 0);
+        let damaged = match self.posted(step) {
+            Ok(None) => false,
+            Ok(Some(mut passed)) => {
+                if let Some(live) = self.live(step)? {
+                    passed.intersect(&live);
+                }
+                return Ok((Some(passed), false));
+            }
+            Err(Error::Corrupt { .. }) => true,
+            Err(error) => return Err(error),
+        };
+        Ok((Some(self.scanned(step, |batch, live| self.predicate.evaluate(batch, live))?), damaged))
+    }
+
+    /// The rows that pass, by postings; `None` if there are none, or they say nothing of this filter.
+    fn posted(&self, step: &Step) -> Result<Option<Bits>> {
+        let Some(posted) = self.moment.postings(step.held) else { return Ok(None) };
+        let schema = self.moment.schema();
+        let found = posted.postings.rows_of(self.predicate, schema).and_then(|answer| {
+            answer.map(|answer| answer.settle(schema, &self.moment.columns(step.held)?)).transpose()
+        });
+        found.inspect_err(|error| {
+            tracing::error!(%error, "columns are looked at until postings were built anew");
+            self.moment.discard_postings(step.held, &posted);
+        })
+    }
+
+    /// The rows that live; `None`: all.
+    fn live(&self, step: &Step) -> Result<Option<Bits>> {
+        if self.moment.expires(step.held)? {
+            let all = |batch: &RecordBatch| BooleanBuffer::new_set(batch.num_rows());
+            return self.scanned(step, |batch, live| live.cloned().unwrap_or_else(|| all(batch))).map(Some);
+        }
+        Ok(self.moment.unmasked(step.held)?.cloned())
+    }
+
+    /// The rows that `test` finds among those of each block that live.
+    fn scanned(
+        &self,
+        step: &Step,
+        test: impl Fn(&RecordBatch, Option<&BooleanBuffer>) -> BooleanBuffer,
+    ) -> Result<Bits> {
+        let (mut bits, mut first) = (Bits::none(step.near.structure.rows()), 0);
         for block in &self.blocks[step.blocks.start as usize..step.blocks.end as usize] {
             let (batch, live) = (self.moment.scalars(*block)?, self.moment.live(*block)?);
-            bits.insert_run(first, &self.predicate.evaluate(&batch, live.as_ref()));
+            bits.insert_run(first, &test(&batch, live.as_ref()));
             first += u32::try_from(batch.num_rows()).expect("a batch has at most 2^16 rows");
         }
-        Ok(Some(bits))
+        Ok(bits)
     }
 
     fn place(&self, step: &Step, row: u32) -> Result<Place> {

@@ -236,6 +236,7 @@ impl Ranking {
         match search.run(step) {
             Ok(offered) => {
                 part.explain.segments.push(offered.planned);
+                part.damaged |= offered.damaged;
                 offered.rows.into_iter().try_for_each(|(query, rank, place)| self.take(part, query, rank, place))
             }
             Err(error @ Error::Corrupt { .. }) => {

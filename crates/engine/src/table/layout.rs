@@ -92,6 +92,21 @@ impl Layout {
         self.near_generation(distance, generation).join(format!("{segment:020}.near"))
     }
 
+    /// Directory of postings. Made when there are any.
+    pub(crate) fn post_dir(&self) -> PathBuf {
+        self.shard.join("post")
+    }
+
+    /// Those of one set of fields.
+    pub(crate) fn post_set(&self, set: u64) -> PathBuf {
+        self.post_dir().join(format!("{set:020}"))
+    }
+
+    /// The postings of a segment.
+    pub(crate) fn post(&self, set: u64, segment: u64) -> PathBuf {
+        self.post_set(set).join(format!("{segment:020}.post"))
+    }
+
     pub(crate) fn staging_dir(&self) -> PathBuf {
         self.shard.join("staging")
     }

@@ -1,7 +1,7 @@
 //! Dead rows: one file per publication with the full bitmaps of the segments it changed.
 
 use std::io::Write;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder, Buffer};
 use roaring::RoaringBitmap;
@@ -10,6 +10,7 @@ use super::layout::Layout;
 use super::manifest::MaskDisk;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
+use crate::index::vector::Bits;
 
 const HEADER: [u8; 16] = *b"KNARRMSK\x01\0\0\0\0\0\0\0";
 
@@ -18,6 +19,23 @@ const HEADER: [u8; 16] = *b"KNARRMSK\x01\0\0\0\0\0\0\0";
 pub(crate) struct Mask {
     pub(crate) rows: Arc<RoaringBitmap>,
     pub(crate) place: MaskDisk,
+    /// The others, for searches, once one asked.
+    live: Arc<OnceLock<Bits>>,
+}
+
+impl Mask {
+    fn new(rows: RoaringBitmap, place: MaskDisk) -> Self {
+        Self { rows: Arc::new(rows), place, live: Arc::default() }
+    }
+
+    /// The rows of a segment of `rows` rows that are not dead.
+    pub(crate) fn live(&self, rows: u32) -> &Bits {
+        self.live.get_or_init(|| {
+            let mut live = Bits::all(rows);
+            live.remove(&self.rows);
+            live
+        })
+    }
 }
 
 /// Writes `bitmaps` to a new file, synced; the name is durable once the caller synced the directory.
@@ -35,7 +53,7 @@ pub(crate) fn write(disk: &dyn Disk, layout: &Layout, file: u64, bitmaps: Vec<Ro
             crc: crc32c::crc32c(&bytes[offset..]),
             dead: bitmap.len(),
         };
-        masks.push(Mask { rows: Arc::new(bitmap), place });
+        masks.push(Mask::new(bitmap, place));
     }
     let path = layout.mask(file);
     let write = || {
@@ -67,7 +85,7 @@ pub(crate) fn read(disk: &dyn Disk, layout: &Layout, place: MaskDisk, rows: u32)
     if bitmap.len() != place.dead || bitmap.max().is_some_and(|row| row >= rows) {
         return Err(bad("row numbers"));
     }
-    Ok(Mask { rows: Arc::new(bitmap), place })
+    Ok(Mask::new(bitmap, place))
 }
 
 /// Rows `first..first + rows` that are not in `dead`. `None`: all of them.

@@ -21,12 +21,13 @@ use super::keys::{KeyColumn, KeyList, KeyRef};
 use super::mask::live_rows;
 use super::memtable::{Kept, Memtable};
 use super::snapshot::{both, unexpired};
-use super::structures::{self, Near};
+use super::structures::{self, Near, Posted};
 use super::version::Held;
 use super::view::{View, is_expired};
 use crate::columns;
 use crate::error::Result;
-use crate::index::vector::Batches;
+use crate::index::postings::Scalars;
+use crate::index::vector::{Batches, Bits};
 
 /// Selected rows of a segment up to which each is looked up in the memtables; more are compared as a set.
 const LOOKED_UP_ONE_BY_ONE: usize = 256;
@@ -138,12 +139,32 @@ impl Moment {
         structures::vectors(&self.held(held).segment, self.schema())
     }
 
-    /// Rows of the segment at `held` that its mask has; `None`: none.
+    /// The postings of the segment at `held`, if it has any.
+    pub(crate) fn postings(&self, held: usize) -> Option<Arc<Posted>> {
+        self.held(held).segment.nears().postings()
+    }
+
+    /// Filters of this segment look at its columns from now on, until its postings were built anew.
+    pub(crate) fn discard_postings(&self, held: usize, damaged: &Arc<Posted>) {
+        self.held(held).segment.nears().remove_postings(damaged);
+    }
+
+    /// The scalar columns of the segment at `held`.
     ///
     /// # Errors
     /// `Corrupt`.
-    pub(crate) fn dead(&self, held: usize) -> Result<Option<&RoaringBitmap>> {
-        self.held(held).dead()
+    pub(crate) fn columns(&self, held: usize) -> Result<Scalars<'_>> {
+        structures::scalars(&self.held(held).segment)
+    }
+
+    /// Rows of the segment at `held` that its mask leaves; `None`: all.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub(crate) fn unmasked(&self, held: usize) -> Result<Option<&Bits>> {
+        let held = self.held(held);
+        held.dead()?;
+        Ok(held.mask.as_ref().map(|mask| mask.live(held.segment.rows())))
     }
 
     /// True if a row of the segment at `held` may have expired.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use knarr_base::id::Name;
 use knarr_base::schema::{Field, Schema};
 
-pub(crate) use open::{Open, Opened, distances};
+pub(crate) use open::{Open, Opened, wanted};
 pub(crate) use rows::{typed_key, typed_keys};
 
 pub use knarr_engine::rows::Fetched;

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use knarr_base::id::AccountId;
-use knarr_base::index::Distance;
 use knarr_base::right::Right;
+use knarr_base::schema::Schema;
 use knarr_base::{Error, Kind, Result, limit};
 use knarr_catalog::collections::Collection;
 use knarr_catalog::indexes::Index;
-use knarr_engine::table::Table;
+use knarr_engine::table::{Table, Wanted};
 
 use crate::cache::Cache;
 use crate::collections::CollectionRef;
@@ -39,9 +39,12 @@ impl Open {
     }
 }
 
-/// The distances by which a table with these indexes is searched.
-pub(crate) fn distances(indexes: &[Index]) -> Vec<Distance> {
-    indexes.iter().filter_map(|index| index.spec.structured()).collect()
+/// What the indexes of a table want to be quick.
+pub(crate) fn wanted(indexes: &[Index], schema: &Schema) -> Wanted {
+    Wanted {
+        distances: indexes.iter().filter_map(|index| index.spec.structured()).collect(),
+        fields: indexes.iter().flat_map(|index| index.spec.filtered(schema)).collect(),
+    }
 }
 
 impl Inner {
@@ -91,14 +94,15 @@ impl Inner {
     pub(crate) async fn open_record(&self, record: Collection) -> Result<Opened> {
         let (tables, id) = (self.tables.clone(), record.table);
         let indexes = self.catalog.indexes(&record.account, record.name.as_str()).await?;
-        let wanted = distances(&indexes);
+        let indexes = Arc::new(indexes);
+        let known = indexes.clone();
         // The first use replays the log and maps search structures.
         let open = move || {
             let table = tables.table(id)?;
-            table.want_structures(&wanted);
+            table.want_structures(&wanted(&known, &table.schema()));
             Ok::<_, knarr_engine::Error>(table)
         };
         let table = blocking(open).await??;
-        Ok(Opened { record: Arc::new(record), table, indexes: Arc::new(indexes) })
+        Ok(Opened { record: Arc::new(record), table, indexes })
     }
 }

@@ -7,7 +7,7 @@ use knarr_base::{Error, Kind, Result};
 use knarr_catalog::indexes::{Index, IndexChange, IndexKey, NewIndex};
 
 use super::{CreateIndex, IndexInfo, IndexRef, Status, UpdateIndex};
-use crate::collections::{CollectionRef, Opened, distances};
+use crate::collections::{CollectionRef, Opened, wanted};
 use crate::{Principal, Service, blocking};
 
 impl Service {
@@ -71,6 +71,8 @@ impl Service {
         let updated = self.inner.catalog.update_index(&by.key, key, &change).await;
         self.inner.open.forget();
         updated?;
+        // Resolved anew, the table learns what its indexes want.
+        self.inner.collection(by, Right::Admin, &index.collection).await?;
         Ok(())
     }
 
@@ -86,7 +88,7 @@ impl Service {
         self.inner.open.forget();
         dropped?;
         let left = self.inner.catalog.indexes(&by.account, opened.record.name.as_str()).await?;
-        let (table, wanted) = (opened.table, distances(&left));
+        let (table, wanted) = (opened.table.clone(), wanted(&left, &opened.table.schema()));
         blocking(move || table.keep_structures(&wanted)).await
     }
 }
@@ -99,7 +101,12 @@ fn required_name(index: &IndexRef) -> Result<&str> {
 fn view(opened: &Opened, index: &Index) -> IndexInfo {
     let (schema, stats) = (opened.table.schema(), opened.table.stats());
     let structures = index.spec.structured().map(|distance| opened.table.structure_progress(distance));
-    let ready = structures.is_none_or(|progress| progress.ready);
+    let filters = opened.table.filters_ready(&index.spec.filtered(&schema));
+    let status = match structures.is_none_or(|progress| progress.ready) {
+        true if filters => Status::Ready,
+        true if index.updated_ms > index.created_ms => Status::Changing,
+        _ => Status::Init,
+    };
     let indexed = |wanted: fn(FieldType) -> bool| fields(&schema, index, wanted);
     IndexInfo {
         collection: index.collection.clone(),
@@ -108,7 +115,7 @@ fn view(opened: &Opened, index: &Index) -> IndexInfo {
         partitions: None,
         range_index: indexed(|kind| matches!(kind, FieldType::Int64 | FieldType::Float32)),
         enum_index: indexed(|kind| kind.scalar() && kind != FieldType::Float32),
-        status: if ready { Status::Ready } else { Status::Init },
+        status,
         structures,
         rows: stats.rows,
         bytes: stats.bytes + structures.map_or(0, |progress| progress.bytes),

@@ -61,6 +61,8 @@ pub struct UpdateIndex {
 pub enum Status {
     /// Its search structures are made for the first time; searches are answered by scans meanwhile.
     Init,
+    /// It was changed, and filters on its new fields scan until they have their postings.
+    Changing,
     /// Searches and fetches are answered.
     Ready,
 }

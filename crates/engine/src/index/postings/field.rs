@@ -216,6 +216,11 @@ impl<'a> Values<'a> {
         key.find(self.values)
     }
 
+    /// The place of an integer in a field of such.
+    pub(super) fn find_int(&self, value: i64) -> Option<u32> {
+        keys::find_int(value, self.values)
+    }
+
     /// Rows with one of the values; in lists, how often.
     pub(super) fn rows(&self, run: Range<u32>) -> u64 {
         let dense = self.dense(&run).map(|number| u64::from(self.field.disk.dense[number][1]));

@@ -79,6 +79,18 @@ impl Text {
     }
 }
 
+/// The place of an integer among a file's values: at once where these are all integers from the first to the last, as
+/// numbered things often are.
+pub(super) fn find_int(value: i64, values: &[u8]) -> Option<u32> {
+    let (ints, _) = values.as_chunks::<8>();
+    let (first, last) = (i64::from_le_bytes(*ints.first()?), i64::from_le_bytes(*ints.last()?));
+    if last.abs_diff(first) != ints.len() as u64 - 1 {
+        return value.find(values);
+    }
+    let place = (first..=last).contains(&value).then(|| value.abs_diff(first))?;
+    Some(u32::try_from(place).expect("limit::POSTINGS_ENTRIES"))
+}
+
 /// Bytes of a key of a field of this type. `None`: such fields have no postings.
 pub(super) fn width(kind: FieldType) -> Option<usize> {
     match kind {

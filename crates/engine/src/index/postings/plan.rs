@@ -127,7 +127,7 @@ impl<'a> Planner<'a, '_> {
             (Test::IntRange { range, .. }, FieldType::Int64) => vec![ints(values, *range.start(), *range.end())],
             (Test::FloatRange { range, .. }, FieldType::Float32) => vec![floats(values, *range.start(), *range.end())],
             (Test::IntIn { set, .. }, FieldType::Int64) | (Test::IntListIn { set, .. }, FieldType::Int64List) => {
-                joined(set.values().iter().filter_map(|value| values.find(*value)).collect())
+                joined(set.values().iter().filter_map(|value| values.find_int(*value)).collect())
             }
             (Test::BoolIs { value, .. }, FieldType::Bool) => {
                 joined(values.find(u32::from(*value)).into_iter().collect())

@@ -22,7 +22,10 @@ impl Table {
     pub(in crate::table) fn structures_in_background(&self) {
         self.structures.queued.store(false, Ordering::Release);
         let _building = self.structures.building.lock();
-        let mut result = Distance::ALL.iter().try_for_each(|distance| self.build_distance(*distance));
+        let mut result = self.build_all_postings();
+        if result.is_ok() {
+            result = Distance::ALL.iter().try_for_each(|distance| self.build_distance(*distance));
+        }
         if result.is_ok() && !self.stopped() {
             result = self.collect_structures();
         }
@@ -128,6 +131,10 @@ impl Table {
         moves: &Moves,
         outputs: &[Arc<Segment>],
     ) -> Result<()> {
+        let set = self.structures.set.lock().clone();
+        for segment in outputs.iter().filter(|segment| !set.fields.is_empty() && self.is_large(segment)) {
+            self.note_unprepared(segment, self.build_postings(&set, segment))?;
+        }
         for distance in self.structures.wanted() {
             let Some(cells) = self.structures.cells(distance) else { continue };
             let mut first = 0;
@@ -137,16 +144,22 @@ impl Table {
                 if !self.is_large(segment) {
                     continue;
                 }
-                match self.prepare_structure(&cells, segment, inputs, |input| moves.of(input, &rows)) {
-                    Ok(()) => {}
-                    Err(Error::Stopped | Error::Cancelled) => return Err(Error::Stopped),
-                    Err(error) => {
-                        tracing::warn!(table = %self.id, segment = segment.id(), %error, "no search structure yet");
-                    }
-                }
+                let prepared = self.prepare_structure(&cells, segment, inputs, |input| moves.of(input, &rows));
+                self.note_unprepared(segment, prepared)?;
             }
         }
         Ok(())
+    }
+
+    fn note_unprepared(&self, segment: &Segment, prepared: Result<()>) -> Result<()> {
+        match prepared {
+            Err(Error::Stopped | Error::Cancelled) => Err(Error::Stopped),
+            Err(error) => {
+                tracing::warn!(table = %self.id, segment = segment.id(), %error, "no search structure yet");
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
     }
 
     fn prepare_structure(

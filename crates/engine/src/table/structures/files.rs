@@ -115,17 +115,17 @@ impl Table {
                 let used =
                     newest == Some(generation) || self.view.load().segments().iter().any(|held| of_use(&held.segment));
                 if wanted && used {
-                    self.collect_generation(&dir)?;
+                    self.collect_files(&dir)?;
                 } else {
-                    let removed = self.disk.remove_dir_all(&dir);
-                    removed.map_err(|e| Error::io(format!("removing {}", dir.display()), e))?;
+                    self.remove_dir(&dir)?;
                 }
             }
         }
-        Ok(())
+        self.collect_postings()
     }
 
-    fn collect_generation(&self, dir: &Path) -> Result<()> {
+    /// Removes files of segments that are gone.
+    pub(super) fn collect_files(&self, dir: &Path) -> Result<()> {
         // Listed before the segments are: what appears later is not looked at.
         let names = self.disk.list(dir).map_err(|e| Error::io(format!("listing {}", dir.display()), e))?;
         let mut kept = self.unpublished.lock().clone();

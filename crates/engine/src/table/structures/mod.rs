@@ -9,7 +9,9 @@
 
 mod build;
 mod files;
+mod postings;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -29,6 +31,8 @@ use crate::columns;
 use crate::compute::Cancel;
 use crate::error::Result;
 use crate::index::vector::{Batches, Cells, Structure};
+use postings::FieldSet;
+pub(crate) use postings::{Posted, scalars};
 
 /// What a search uses in place of scanning a segment.
 pub(crate) struct Near {
@@ -37,22 +41,39 @@ pub(crate) struct Near {
     pub(crate) structure: Structure,
 }
 
-/// The structures of one segment, by distance.
+/// The structures of one segment.
 #[derive(Default)]
-pub(crate) struct Nears([ArcSwapOption<Near>; Distance::ALL.len()]);
+pub(crate) struct Nears {
+    /// By distance.
+    vectors: [ArcSwapOption<Near>; Distance::ALL.len()],
+    postings: ArcSwapOption<Posted>,
+}
 
 impl Nears {
     pub(crate) fn get(&self, distance: Distance) -> Option<Arc<Near>> {
-        self.0[distance as usize].load_full()
+        self.vectors[distance as usize].load_full()
     }
 
     fn set(&self, distance: Distance, near: Option<Arc<Near>>) {
-        self.0[distance as usize].store(near);
+        self.vectors[distance as usize].store(near);
     }
 
     /// Away with a damaged one, unless it was replaced meanwhile.
     pub(crate) fn remove(&self, distance: Distance, damaged: &Arc<Near>) {
-        self.0[distance as usize].compare_and_swap(damaged, None);
+        self.vectors[distance as usize].compare_and_swap(damaged, None);
+    }
+
+    pub(crate) fn postings(&self) -> Option<Arc<Posted>> {
+        self.postings.load_full()
+    }
+
+    fn set_postings(&self, posted: Option<Arc<Posted>>) {
+        self.postings.store(posted);
+    }
+
+    /// Away with damaged ones, unless they were replaced meanwhile.
+    pub(crate) fn remove_postings(&self, damaged: &Arc<Posted>) {
+        self.postings.compare_and_swap(damaged, None);
     }
 
     fn generation(&self, distance: Distance) -> Option<u64> {
@@ -78,6 +99,15 @@ pub(crate) fn vectors<'a>(segment: &'a Segment, schema: &Schema) -> Result<Batch
     Ok(Batches::new(dim, batches.into_iter().map(floats)))
 }
 
+/// What is to be quick in searches of a table.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Distances that rows are searched by.
+    pub distances: Vec<Distance>,
+    /// Fields that filters name; those that can have no postings are passed over.
+    pub fields: BTreeSet<String>,
+}
+
 /// How far a table is with the structures of a distance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
@@ -96,6 +126,10 @@ pub struct Progress {
 pub(super) struct Structures {
     /// By distance.
     kinds: [Kind; Distance::ALL.len()],
+    /// The postings that are wanted.
+    set: Mutex<FieldSet>,
+    /// The fields of the last set that was complete.
+    posted: Mutex<BTreeSet<String>>,
     /// Held by the one who builds in the background.
     building: Mutex<()>,
     /// Held by the one who looks for files or removes them, never for long.
@@ -144,17 +178,22 @@ impl Structures {
 }
 
 impl Table {
-    /// Searches by these distances are to be quick from now on. Maps what is there, blocking, and has the rest made in
-    /// the background. Others that were wanted stay so.
-    pub fn want_structures(&self, distances: &[Distance]) {
+    /// These searches are to be quick from now on. Maps what is there, blocking, and has the rest made in the
+    /// background. What else was wanted stays so.
+    pub fn want_structures(&self, wanted: &Wanted) {
         let is_new = |distance: &Distance| !self.structures.wants(*distance);
         let declared = self.structures.declared.load(Ordering::Acquire);
-        if self.schema().vector().is_none() || (declared && !distances.iter().any(is_new)) {
+        let more =
+            wanted.distances.iter().any(is_new) || !self.structures.set.lock().fields.is_superset(&wanted.fields);
+        if self.schema().vector().is_none() || (declared && !more) {
             return;
         }
         {
             let _finding = self.structures.files.lock();
-            for distance in distances.iter().copied() {
+            if self.want_fields(&wanted.fields) {
+                self.find_postings();
+            }
+            for distance in wanted.distances.iter().copied() {
                 if is_new(&distance) {
                     self.find_structures(distance);
                     self.structures.kind(distance).wanted.store(true, Ordering::Release);
@@ -169,12 +208,13 @@ impl Table {
         self.request_structures();
     }
 
-    /// Only these distances are still searched; the files of others are removed in the background.
-    pub fn keep_structures(&self, distances: &[Distance]) {
-        for distance in Distance::ALL.iter().filter(|distance| !distances.contains(distance)) {
+    /// Only these searches are still wanted; the files of others are removed in the background.
+    pub fn keep_structures(&self, wanted: &Wanted) {
+        for distance in Distance::ALL.iter().filter(|distance| !wanted.distances.contains(distance)) {
             self.structures.kind(*distance).wanted.store(false, Ordering::Release);
         }
-        self.want_structures(distances);
+        self.want_structures(wanted);
+        self.keep_fields(&wanted.fields);
         self.request_structures();
     }
 

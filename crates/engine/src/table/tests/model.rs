@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use super::world::*;
 use crate::disk::OsDisk;
 use crate::error::Error;
-use crate::table::{Snapshot, Table};
+use crate::table::{Snapshot, Table, Wanted};
 
 #[derive(Debug, Clone)]
 enum Op {
@@ -179,7 +179,9 @@ impl Run {
                 self.table.add_fields(vec![added]).expect("adds a field");
             }
             Op::Structures(wanted) => {
-                self.table.keep_structures(if *wanted { Distance::ALL } else { &[] });
+                let fields = ["id", "n", "city", "tags", "flag"].map(str::to_owned).into();
+                let all = Wanted { distances: Distance::ALL.to_vec(), fields };
+                self.table.keep_structures(&if *wanted { all } else { Wanted::default() });
                 self.table.structures_in_background();
             }
             Op::TakeSnapshot => {

@@ -16,7 +16,7 @@ use super::search::{find, search, vector};
 use super::world::*;
 use crate::disk::OsDisk;
 use crate::index::vector::Random;
-use crate::table::Table;
+use crate::table::{Table, Wanted};
 
 const KEYS: u64 = 2000;
 const WRITERS: u64 = 2;
@@ -104,7 +104,8 @@ fn storm() {
     let world = World::open(dir.path(), OsDisk::shared(), TableId::random(), 1 << 17).expect("opens");
     world.tables.start_maintenance(Vec::new(), Arc::new(|_| false));
     let table = world.create(schema(KeyType::Int));
-    table.want_structures(&[Distance::L2]);
+    let wanted = Wanted { distances: vec![Distance::L2], fields: ["n".to_owned()].into() };
+    table.want_structures(&wanted);
     let zeroes = || (0..KEYS).map(|_| AtomicU64::new(0)).collect();
     let versions = Versions { begun: zeroes(), acknowledged: zeroes() };
     let done = AtomicU64::new(0);

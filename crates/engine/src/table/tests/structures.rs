@@ -16,7 +16,7 @@ use super::world::*;
 use crate::disk::OsDisk;
 use crate::disk::fault::{Fault, FaultDisk};
 use crate::index::{Found, Planned};
-use crate::table::{Progress, Table};
+use crate::table::{Progress, Table, Wanted};
 
 const ROWS: i64 = 3000;
 
@@ -45,13 +45,18 @@ fn check(table: &Table, search: &Search) -> Found {
     found
 }
 
+/// Structures for distances, no postings.
+fn wanted(distances: &[Distance]) -> Wanted {
+    Wanted { distances: distances.to_vec(), ..Wanted::default() }
+}
+
 /// A table of one segment with a structure.
 fn built(dir: &Path) -> (World, Arc<Table>) {
     let world = World::new(dir);
     let table = world.create(schema(KeyType::Int));
     upsert_ints(&table, 0..ROWS);
     table.flush().expect("flushes");
-    table.want_structures(&[Distance::L2]);
+    table.want_structures(&wanted(&[Distance::L2]));
     table.structures_in_background();
     (world, table)
 }
@@ -206,16 +211,16 @@ fn structures_are_found_again_and_removed_when_nobody_wants_them() {
     table.structures_in_background();
     assert_eq!(files(dir.path(), world.id), before, "nothing is removed before it is known what is wanted");
     assert_eq!(table.structure_progress(Distance::L2).built, 0);
-    table.want_structures(&[Distance::L2]);
+    table.want_structures(&wanted(&[Distance::L2]));
     assert_eq!(table.structure_progress(Distance::L2).built, 3000, "mapped at once");
     assert_eq!(segments(&table, &nearest(100, Filter::All, 10)).len(), 1);
-    table.want_structures(&[Distance::Ip]);
+    table.want_structures(&wanted(&[Distance::Ip]));
     table.structures_in_background();
     assert_eq!(files(dir.path(), world.id).len(), 6);
-    table.keep_structures(&[Distance::Ip]);
+    table.keep_structures(&wanted(&[Distance::Ip]));
     table.structures_in_background();
     assert_eq!(files(dir.path(), world.id).len(), 3);
-    table.keep_structures(&[]);
+    table.keep_structures(&wanted(&[]));
     table.structures_in_background();
     assert!(files(dir.path(), world.id).is_empty());
     assert!(segments(&table, &nearest(100, Filter::All, 10)).is_empty());
@@ -239,7 +244,7 @@ fn a_damaged_structure_is_answered_around_and_built_anew() {
         drop(table);
         flip(file, at);
         (world, table) = reopen(dir.path(), world);
-        table.want_structures(&[Distance::L2]);
+        table.want_structures(&wanted(&[Distance::L2]));
         for n in (0..ROWS).step_by(50) {
             check(&table, &nearest(n, Filter::All, 3));
         }
@@ -264,7 +269,7 @@ fn a_table_that_has_outgrown_its_cells_is_trained_again() {
     let dir = tempfile::tempdir().expect("a directory");
     let world = World::new(dir.path());
     let table = world.create(schema(KeyType::Int));
-    table.want_structures(&[Distance::L2]);
+    table.want_structures(&wanted(&[Distance::L2]));
     assert!(table.structure_progress(Distance::L2).ready, "an empty table lacks nothing");
     upsert_ints(&table, 0..300);
     table.flush().expect("flushes");
@@ -285,6 +290,77 @@ fn a_table_that_has_outgrown_its_cells_is_trained_again() {
     assert_ne!(generations(), first);
     assert_eq!(table.structure_progress(Distance::L2).built, 1300);
     check(&table, &nearest(900, Filter::All, 10));
+}
+
+/// Filters are answered by postings as by columns, whatever was deleted, replaced or has expired since; damaged ones are
+/// answered around and built anew; a set of more fields replaces the one before.
+#[test]
+fn filters_go_through_postings() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (world, table) = built(dir.path());
+    let id = world.id;
+    let fields = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+    let with = |names: &[&str]| Wanted { fields: fields(names), ..wanted(&[Distance::L2]) };
+    let sets = || std::fs::read_dir(near_dir(dir.path(), id).with_file_name("post")).map_or(0, |all| all.count());
+    assert!(!table.filters_ready(&fields(&["n"])));
+    table.want_structures(&with(&["n"]));
+    table.structures_in_background();
+    assert!(table.filters_ready(&fields(&["n"])) && !table.filters_ready(&fields(&["city"])));
+    table.want_structures(&with(&["city", "tags"]));
+    table.structures_in_background();
+    assert!(table.filters_ready(&fields(&["n", "city", "tags"])));
+    assert_eq!(sets(), 1, "one set of fields");
+    upsert(&table, &(0..50).map(|key| (int(key), row(key + 7000))).collect::<Vec<_>>()).expect("upserts");
+    wait(table.delete((50..70).map(int).collect())).expect("deletes");
+    let short: Vec<_> = (70..90).map(|key| (int(key), row(key))).collect();
+    wait(table.upsert(rows(&table.schema(), &short), 5)).expect("upserts");
+    let city = Filter::In { field: "city".into(), values: Values::Str(vec!["city3".into()]), negated: false };
+    let flag = Filter::In { field: "flag".into(), values: Values::Bool(vec![true]), negated: false };
+    let filters = || {
+        let and = Filter::And(vec![n_between(20, 2000), city.clone(), flag.clone()]);
+        [n_between(30, 120), city.clone(), and, Filter::Or(vec![n_between(0, 9), flag.clone()])]
+    };
+    let ask = || {
+        for (filter, n) in filters().into_iter().zip([60, 80, 100, 75]) {
+            for limit in [1, 15, 400] {
+                check(&table, &nearest(n, filter.clone(), limit));
+            }
+        }
+    };
+    ask();
+    world.clock.advance(std::time::Duration::from_secs(6));
+    ask();
+    table.flush().expect("flushes");
+    table.structures_in_background();
+    ask();
+    let ids: Vec<u64> = table.view.load().segments().iter().map(|held| held.id()).collect();
+    assert!(table.compact(&ids).expect("compacts"));
+    let [held] = &*table.view.load().segments().to_vec() else { panic!("one segment") };
+    assert!(held.segment.nears().postings().is_some(), "brought along");
+    ask();
+    world.tables.close();
+    drop((world, table));
+    let post = near_dir(dir.path(), id).with_file_name("post");
+    let set = std::fs::read_dir(&post).expect("lists").next().expect("one").expect("reads").path();
+    let path = set.join(format!("{:020}.post", held.id()));
+    let whole = std::fs::read(&path).expect("reads");
+    for at in [9, whole.len() / 4, whole.len() / 2, whole.len() - 20] {
+        flip(&path, at as u64);
+        let world = World::open(dir.path(), OsDisk::shared(), id, 1 << 20).expect("opens");
+        let table = world.tables.table(id).expect("opens");
+        table.want_structures(&with(&["n", "city", "tags"]));
+        for filter in filters() {
+            check(&table, &nearest(100, filter, 15));
+        }
+        for low in (0..3000).step_by(100) {
+            check(&table, &nearest(100, n_between(low, low + 150), 15));
+        }
+        // What no question came to is found by nobody; the file is made anew where one did.
+        table.structures_in_background();
+        check(&table, &nearest(100, n_between(30, 120), 15));
+        world.tables.close();
+        std::fs::write(&path, &whole).expect("writes");
+    }
 }
 
 /// What is in memory is scanned by every search, so it does not stay there for ever.
@@ -318,7 +394,7 @@ fn without_room_for_structures_everything_else_goes_on() {
     table.flush().expect("flushes");
     for (operation, part) in [("create_dir", "near"), ("create", "cells"), ("write", ".near"), ("sync", ".near")] {
         disk.fail_every_matching(operation, part, Fault::Full);
-        table.want_structures(&[Distance::L2]);
+        table.want_structures(&wanted(&[Distance::L2]));
         table.structures_in_background();
         let found = find(&table, &nearest(5, Filter::All, 1));
         assert_eq!((keys_of(&found, 0), found.explain().segments.len()), (vec![int(5)], 0), "{operation} {part}");

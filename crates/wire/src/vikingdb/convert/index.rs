@@ -157,6 +157,7 @@ pub(crate) fn view(info: &IndexInfo) -> model::Index<'_> {
         enum_index,
         status: match status {
             Status::Init => "INIT",
+            Status::Changing => "CHANGING",
             Status::Ready => "READY",
         },
         index_cost: model::IndexCost { cpu_core: spec.cpu_quota, mem_gb: bytes.div_ceil(1 << 30) },
