@@ -32,12 +32,13 @@ const STAGING: &str = ".staging";
 #[derive(Debug)]
 pub(super) struct Local {
     root: PathBuf,
+    reserve: u64,
     next_staged: AtomicU64,
 }
 
 impl Local {
-    /// Makes the directory and empties its staging.
-    pub(super) fn open(root: &Path) -> io::Result<Self> {
+    /// Makes the directory and empties its staging. `reserve`: bytes of the disk that objects leave free.
+    pub(super) fn open(root: &Path, reserve: u64) -> io::Result<Self> {
         fs::create_dir_all(root)?;
         let staging = root.join(STAGING);
         match fs::remove_dir_all(&staging) {
@@ -45,13 +46,13 @@ impl Local {
             _ => fs::create_dir(&staging)?,
         }
         sync_dir(root)?;
-        Ok(Self { root: root.to_path_buf(), next_staged: AtomicU64::new(0) })
+        Ok(Self { root: root.to_path_buf(), reserve, next_staged: AtomicU64::new(0) })
     }
 
     fn stage(&self, location: &StorePath) -> Result<Staged> {
         let number = self.next_staged.fetch_add(1, Ordering::Relaxed);
         let path = self.root.join(STAGING).join(number.to_string());
-        Staged::create(path, file_path(&self.root, location), self.root.clone()).map_err(generic)
+        Staged::create(path, file_path(&self.root, location), self.root.clone(), self.reserve).map_err(generic)
     }
 
     fn list_from(

@@ -58,7 +58,11 @@ impl Stores {
     /// # Errors
     /// `Store`.
     pub fn open_local(dir: &Path) -> Result<Stores, Error> {
-        let store = Local::open(dir).map_err(|e| failed("opening the object store", e))?;
+        Self::open_reserving(dir, limit::OBJECT_RESERVE_BYTES)
+    }
+
+    fn open_reserving(dir: &Path, reserve: u64) -> Result<Stores, Error> {
+        let store = Local::open(dir, reserve).map_err(|e| failed("opening the object store", e))?;
         Ok(Stores { store: Arc::new(store), root: dir.to_path_buf() })
     }
 

@@ -31,16 +31,18 @@ pub(super) struct Staged {
     path: PathBuf,
     target: PathBuf,
     root: PathBuf,
+    /// Free bytes that stay free.
+    reserve: u64,
 }
 
 impl Staged {
-    /// `path` in staging will be `target` below `root`.
-    pub(super) fn create(path: PathBuf, target: PathBuf, root: PathBuf) -> io::Result<Self> {
+    /// `path` in staging will be `target` below `root`. What would leave less than `reserve` bytes free is refused.
+    pub(super) fn create(path: PathBuf, target: PathBuf, root: PathBuf, reserve: u64) -> io::Result<Self> {
         let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
         // Not every file system has it.
         let direct = OFlags::DIRECT.bits().cast_signed();
         let direct = OpenOptions::new().write(true).custom_flags(direct).open(&path).ok();
-        Ok(Self { file, direct, path, target, root })
+        Ok(Self { file, direct, path, target, root, reserve })
     }
 
     pub(super) fn write(&self, payload: &PutPayload, mut at: u64) -> Result<()> {
@@ -56,7 +58,7 @@ impl Staged {
     fn check_space(&self, bytes: u64) -> io::Result<()> {
         let stat = rustix::fs::fstatvfs(&self.file)?;
         let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-        if free < limit::OBJECT_RESERVE_BYTES + bytes { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        if free < self.reserve.saturating_add(bytes) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 
     fn write_bytes(&self, bytes: &[u8], at: u64) -> io::Result<()> {

@@ -191,6 +191,36 @@ async fn unfinished_uploads_are_never_seen() {
     assert!(keys(&stores, "", None, 9).await.is_empty());
 }
 
+/// Objects leave the tables their room on the disk: what would take of it is refused, with nothing left of it.
+#[tokio::test]
+async fn objects_do_not_take_the_reserve() {
+    let dir = tempfile::tempdir().unwrap();
+    let stores = open(dir.path()).await;
+    put(&stores, "before", b"kept").await;
+    drop(stores);
+
+    let stores = Stores::open_reserving(dir.path(), u64::MAX).unwrap();
+    let (b, big) = (bucket("data"), vec![1; limit::PART_BYTES + 1]);
+    for name in ["new", "before", "x/y"] {
+        let small = stores.put_stream(&b, &key(name), body(&[b"bytes"])).await.unwrap_err();
+        let parts = stores.put_stream(&b, &key(name), stream::iter([Ok(Bytes::from(big.clone()))])).await.unwrap_err();
+        let once = stores.put_new(&b, &key(name), Bytes::from_static(b"bytes")).await.unwrap_err();
+        for refused in [small, parts, once] {
+            assert!(matches!(refused, Error::DiskFull), "{name}: {refused:?}");
+            assert_eq!(refused.kind(), Kind::Unavailable);
+        }
+    }
+    assert_eq!(keys(&stores, "", None, 9).await, ["before"]);
+    assert_eq!(read(&stores, "before").await.unwrap(), b"kept");
+    assert!(!dir.path().join("data/x").exists());
+    assert!(fs::read_dir(dir.path().join(".staging")).unwrap().next().is_none());
+
+    // Reading goes on, and removing, which makes room.
+    stores.delete(&b, &key("before")).await.unwrap();
+    drop(stores);
+    put(&Stores::open_reserving(dir.path(), 0).unwrap(), "new", b"fits").await;
+}
+
 #[tokio::test]
 async fn large_bodies_come_back_whole() {
     let dir = tempfile::tempdir().unwrap();
