@@ -1,9 +1,10 @@
 //! What keeps files, and what lets them go.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use knarr_base::clock::ManualClock;
-use knarr_base::id::TaskId;
+use knarr_base::id::{TableId, TaskId};
 use knarr_base::schema::FieldType;
 use knarr_base::value::KeyType;
 
@@ -68,18 +69,22 @@ fn pin_vs_cleanup() {
     assert_eq!(fetch(&table, &[int(3)]).expect("fetches"), vec![Some(row(12))]);
 }
 
+/// A table of 50 rows, a snapshot of them, what `later` does, and the end of the process. The snapshot as a task keeps
+/// it: version, seq and time.
+fn left_behind(dir: &Path, later: impl FnOnce(&Table)) -> (TableId, (u64, u64, i64)) {
+    let world = World::new(dir);
+    let table = world.create(schema(KeyType::Int));
+    rewrite(&table, 0);
+    let snapshot = table.snapshot().expect("snapshots");
+    later(&table);
+    (world.id, (snapshot.version(), snapshot.seq(), snapshot.at_ms()))
+}
+
 /// A pin that is handed over before its table is opened waits for it.
 #[test]
 fn pins_wait_for_their_table() {
     let dir = tempfile::tempdir().expect("a directory");
-    let world = World::new(dir.path());
-    let table = world.create(schema(KeyType::Int));
-    rewrite(&table, 0);
-    let snapshot = table.snapshot().expect("snapshots");
-    let (version, seq, at_ms) = (snapshot.version(), snapshot.seq(), snapshot.at_ms());
-    drop((snapshot, table));
-    let id = world.id;
-    drop(world);
+    let (id, (version, seq, at_ms)) = left_behind(dir.path(), |_| ());
     let world = World::open(dir.path(), OsDisk::shared(), id, 1 << 20).expect("opens");
     world.tables.start_maintenance(vec![(id, version)], Arc::new(|_| true));
     let table = world.tables.table(id).expect("opens");
@@ -92,16 +97,7 @@ fn pins_wait_for_their_table() {
 #[test]
 fn a_table_opens_with_its_pins() {
     let dir = tempfile::tempdir().expect("a directory");
-    let world = World::new(dir.path());
-    let table = world.create(schema(KeyType::Int));
-    rewrite(&table, 0);
-    let snapshot = table.snapshot().expect("snapshots");
-    let (version, seq, at_ms) = (snapshot.version(), snapshot.seq(), snapshot.at_ms());
-    rewrite(&table, 1);
-    table.flush().expect("flushes");
-    drop((snapshot, table));
-    let id = world.id;
-    drop(world);
+    let (id, (version, seq, at_ms)) = left_behind(dir.path(), |table| rewrite(table, 1));
     let keeper = Keeper::start(Vec::new).expect("starts");
     let options = options(dir.path(), OsDisk::shared(), ManualClock::new(START_MS), 1 << 20);
     let table = Table::open(&options, id, keeper.clone(), &[version]).expect("opens");
