@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
+use arc_swap::ArcSwap;
 use knarr_base::id::TableId;
 use knarr_base::value::{Key, KeyType};
 use parking_lot::Mutex;
@@ -12,6 +13,8 @@ use parking_lot::Mutex;
 use super::world::*;
 use crate::disk::OsDisk;
 use crate::error::Error;
+use crate::table::keys::key_ref;
+use crate::table::view::{Known, find_in_segments, look_up};
 use crate::table::{Deleted, Table};
 
 /// A table whose memtable is full after a few calls, with maintenance on.
@@ -153,6 +156,42 @@ fn reads_stable_during_tasks() {
     drop(snapshot);
     world.tables.close();
     assert!(matches!(upsert(table, &[(int(1), row(1))]), Err(Error::Stopped)));
+}
+
+/// A reader that took a view and then had to wait for its memtable: meanwhile a task deleted key 1 and somebody wrote
+/// key 2 into that memtable. The old segments with the new memtable would show both, which never was.
+#[test]
+fn a_view_replaced_while_a_reader_waits_is_not_read() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let world = World::new(dir.path());
+    let table = world.create(schema(KeyType::Int));
+    upsert_ints(&table, 1..2);
+    let snapshot = table.snapshot().expect("flushes");
+    let before = table.view.load_full();
+    delete_matching(&table, &snapshot, &n_between(1, 2), 1).expect("deletes");
+    upsert_ints(&table, 2..3);
+    let after = table.view.load_full();
+    assert!(Arc::ptr_eq(&before.memtable, &after.memtable) && !Arc::ptr_eq(&before, &after));
+
+    // The same moments again, with a reader in between.
+    let current = ArcSwap::new(before.clone());
+    let keys = [int(1), int(2)];
+    let read = || look_up(&current, keys.iter().map(key_ref));
+    let owners = Arc::strong_count(&before);
+    let (view, known) = thread::scope(|scope| {
+        let writing = before.memtable.write();
+        let reader = scope.spawn(read);
+        while Arc::strong_count(&before) == owners {
+            thread::yield_now();
+        }
+        current.store(after.clone());
+        drop(writing);
+        reader.join().expect("ends")
+    });
+    assert!(matches!(known[..], [Known::Nothing, Known::Row(_)]), "key 2 was written");
+    let deleted = find_in_segments(view.segments(), key_ref(&keys[0]), true).expect("finds");
+    assert!(deleted.is_none(), "key 1 was deleted before key 2 was written");
+    assert!(Arc::ptr_eq(&view, &after));
 }
 
 #[derive(Debug, Clone, Copy)]
