@@ -1,15 +1,85 @@
 //! Damage that only a person can mend: nothing may be made worse by it.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::world::{World, alive, create_collection, create_task, eventually, fill, row, task_info};
+use crate::client::Client;
+use crate::world::{World, alive, create_collection, create_task, eventually, fill, row, task_info, upsert};
 
 fn files(dir: &Path) -> usize {
     let count = |entry: fs::DirEntry| if entry.path().is_dir() { files(&entry.path()) } else { 1 };
     fs::read_dir(dir).unwrap().map(|entry| count(entry.unwrap())).sum()
+}
+
+/// Directories of all tables.
+fn tables(world: &World) -> Vec<PathBuf> {
+    fs::read_dir(world.data().join("tables")).unwrap().map(|entry| entry.unwrap().path()).collect()
+}
+
+/// Makes a collection; the directory of its table.
+fn create_with_table(world: &World, client: &mut Client, name: &str) -> PathBuf {
+    let before = tables(world);
+    create_collection(client, name);
+    tables(world).into_iter().find(|table| !before.contains(table)).expect("a collection has a table")
+}
+
+fn manifests(table: &Path) -> Vec<PathBuf> {
+    let dir = table.join("shard=0000/manifest");
+    fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect()
+}
+
+fn listed(client: &mut Client) -> Vec<String> {
+    let all = client.must("/api/collection/list", &json!({}));
+    all.as_array().unwrap().iter().map(|one| one["collection_name"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Only the damaged collection suffers: the others are listed and served, and it can be dropped.
+#[test]
+fn a_damaged_collection_does_not_hide_the_others() {
+    let world = World::new();
+    let server = world.start();
+    let mut client = server.client();
+    create_collection(&mut client, "first");
+    let table = create_with_table(&world, &mut client, "hurt");
+    create_collection(&mut client, "last");
+    for name in ["first", "hurt", "last"] {
+        fill(&mut client, name, (0..10).map(|id| row(id, id, 1)));
+    }
+    world.stop(server);
+    for manifest in manifests(&table) {
+        let mut bytes = fs::read(&manifest).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(&manifest, bytes).unwrap();
+    }
+
+    let server = world.start();
+    let mut client = server.client();
+    assert_eq!(listed(&mut client), ["first", "last"]);
+    assert!(world.log().contains("a collection cannot be listed"), "{}", world.log());
+    for name in ["first", "last"] {
+        assert_eq!(alive(&mut client, name, 0..10), (0..10).collect::<Vec<_>>());
+    }
+    must_be_damaged(&mut client, "hurt");
+    assert_eq!(listed(&mut client), ["first", "last"], "asking for it changes nothing");
+    client.must("/api/collection/drop", &json!({"collection_name": "hurt"}));
+    create_collection(&mut client, "hurt");
+    assert_eq!(listed(&mut client), ["first", "hurt", "last"]);
+    world.stop(server);
+}
+
+/// Every call on the collection's rows is a fault of ours, not a name that does not exist.
+fn must_be_damaged(client: &mut Client, name: &str) {
+    for (path, body, code) in [
+        ("/api/collection/info", json!({"collection_name": name}), 1_000_028),
+        ("/api/collection/fetch_data", json!({"collection_name": name, "primary_keys": [1]}), 1_000_028),
+        ("/api/collection/upsert_data", upsert(name, &[row(1, 1, 1)]), 1_000_014),
+    ] {
+        let reply = client.post(path, &body).unwrap();
+        assert_eq!((reply.status, reply.code), (500, code), "{path}: {}", reply.text);
+    }
 }
 
 /// A lost, emptied or foreign catalog never costs a row: tables that it does not know are refused, not removed.
