@@ -13,6 +13,7 @@ mod process;
 
 mod arrows;
 mod bounds;
+mod commands;
 mod damage;
 mod door;
 mod exports;
