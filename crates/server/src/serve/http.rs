@@ -84,6 +84,8 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(limit::HEADER_TIMEOUT)
         .max_headers(limit::HEADERS)
+        // The buffer alone bounds a head only between two reads.
+        .max_header_size(limit::HEAD_BYTES)
         .max_buf_size(limit::HEAD_BYTES)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
