@@ -1,14 +1,14 @@
 //! Settings: plain data from a file, the environment and flags, checked as a whole before anything starts.
 
+mod places;
+
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use figment::providers::{Format, Serialized, Toml};
 use figment::value::{Dict, Value};
-use figment::{Figment, Profile};
 use knarr_base::limit;
 use knarr_wire::FetchShape;
 use serde::Deserialize;
@@ -16,29 +16,30 @@ use tracing_subscriber::EnvFilter;
 
 use crate::embedding::Model;
 use crate::failure::{Failure, Result};
+use places::Places;
 
 /// The defaults, and the manual.
 pub(crate) const DEFAULT: &str = include_str!("config.default.toml");
-/// Every setting; true where the value is text even if it looks like a number.
-const NAMES: [(&str, bool); 18] = [
-    ("data", true),
-    ("listen", true),
-    ("admin_listen", true),
-    ("log", true),
-    ("threads", false),
-    ("memtable_mib", false),
-    ("structure_rows", false),
-    ("confirm_days", false),
-    ("task_days", false),
-    ("confirm_by_another", false),
-    ("key_requests_at_once", false),
-    ("key_requests_per_second", false),
-    ("clock_skew_seconds", false),
-    ("regions", false),
-    ("trust_forwarded_host", false),
-    ("single_fetch_shape", true),
-    ("embedding_default", true),
-    ("embedding", false),
+/// Every setting; true where the value is text even if it looks like a number; what it accepts.
+const SETTINGS: [(&str, bool, &str); 18] = [
+    ("data", true, "the path of a directory"),
+    ("listen", true, "HOST:PORT"),
+    ("admin_listen", true, "HOST:PORT, or empty"),
+    ("log", true, "a level or a filter such as info,knarr_engine=debug"),
+    ("threads", false, "0 to 1024"),
+    ("memtable_mib", false, "1 to 65536"),
+    ("structure_rows", false, "1 to 4294967295"),
+    ("confirm_days", false, "1 to 36500"),
+    ("task_days", false, "1 to 36500"),
+    ("confirm_by_another", false, "true or false"),
+    ("key_requests_at_once", false, "1 to 512"),
+    ("key_requests_per_second", false, "0 to 4294967295"),
+    ("clock_skew_seconds", false, "0 to 4294967295"),
+    ("regions", false, "a list of names: [\"cn-north-1\", \"cn-beijing\"]"),
+    ("trust_forwarded_host", false, "true or false"),
+    ("single_fetch_shape", true, "array, map or auto"),
+    ("embedding_default", true, "the name of an [embedding.NAME], or empty"),
+    ("embedding", false, "tables [embedding.NAME] with url, model and key_env"),
 ];
 const MIB: usize = 1024 * 1024;
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -138,24 +139,16 @@ pub(crate) fn load(
     environment: impl Iterator<Item = (String, String)>,
     flags: impl IntoIterator<Item = (&'static str, Option<String>)>,
 ) -> Result<Config> {
-    let mut figment = Figment::from(Toml::string(DEFAULT));
-    if let Some(path) = file {
-        figment = figment.merge(Toml::file_exact(path));
-    }
-    let flags: Dict =
-        flags.into_iter().filter_map(|(name, value)| Some((name.to_owned(), Value::from(value?)))).collect();
-    let settings: Settings = figment
-        .merge(Serialized::from(from_environment(environment), Profile::Default))
-        .merge(Serialized::from(flags, Profile::Default))
-        .extract()
-        .map_err(|e| Failure::usage(format!("settings: {e}")))?;
-    check(settings)
+    let flags = flags.into_iter().filter_map(|(name, value)| Some((name.to_owned(), Value::from(value?)))).collect();
+    let places = Places::new(DEFAULT, file, from_environment(environment), flags);
+    let settings = places.extract().map_err(|why| Failure::usage(format!("settings: {why}")))?;
+    check(settings, &places)
 }
 
 fn from_environment(variables: impl Iterator<Item = (String, String)>) -> Dict {
     let setting = |(variable, text): (String, String)| {
         let name = variable.strip_prefix("KNARR_")?.to_ascii_lowercase();
-        let (_, is_text) = NAMES.iter().find(|(known, _)| *known == name)?;
+        let (_, is_text, _) = SETTINGS.iter().find(|(known, ..)| *known == name)?;
         let value = if *is_text { Value::from(text) } else { text.parse().unwrap_or_else(|never| match never {}) };
         Some((name, value))
     };
@@ -163,7 +156,7 @@ fn from_environment(variables: impl Iterator<Item = (String, String)>) -> Dict {
 }
 
 /// Names every setting that is wrong, not just the first.
-fn check(settings: Settings) -> Result<Config> {
+fn check(settings: Settings, places: &Places) -> Result<Config> {
     let Settings {
         data,
         listen,
@@ -186,54 +179,47 @@ fn check(settings: Settings) -> Result<Config> {
     } = settings;
     let mut wrong = Vec::new();
     if data.as_os_str().is_empty() {
-        wrong.push("data: must name a directory (--data DIR)".to_owned());
+        wrong.push(
+            places.because("data", "must name a directory: give --data DIR, KNARR_DATA, or data in a --config FILE"),
+        );
     }
-    let admin = (!admin_listen.is_empty()).then(|| address("admin_listen", &admin_listen, &mut wrong)).flatten();
-    let listen = address("listen", &listen, &mut wrong);
+    let listen = address(&listen).or_else(|| refuse(&mut wrong, places.wrong("listen")));
+    let admin = match admin_listen.as_str() {
+        "" => None,
+        text => address(text).or_else(|| refuse(&mut wrong, places.wrong("admin_listen"))),
+    };
     if let (Some(a), Some(b)) = (listen, admin)
         && a == b
         && a.port() != 0
     {
-        wrong.push("admin_listen: must differ from listen".to_owned());
+        wrong.push(places.because("admin_listen", "must differ from listen"));
     }
     if let Err(error) = EnvFilter::try_new(&log) {
-        wrong.push(format!("log: {error}"));
+        wrong.push(format!("{}: {error}", places.wrong("log")));
     }
-    if !(1..=65_536).contains(&memtable_mib) {
-        wrong.push("memtable_mib: must be 1 to 65536".to_owned());
-    }
-    if structure_rows == 0 {
-        wrong.push("structure_rows: must be at least 1".to_owned());
-    }
-    for (name, days) in [("confirm_days", confirm_days), ("task_days", task_days)] {
-        if !(1..=36_500).contains(&days) {
-            wrong.push(format!("{name}: must be 1 to 36500"));
+    for (name, fits) in [
+        ("memtable_mib", (1..=65_536).contains(&memtable_mib)),
+        ("structure_rows", structure_rows > 0),
+        ("confirm_days", (1..=36_500).contains(&confirm_days)),
+        ("task_days", (1..=36_500).contains(&task_days)),
+        ("key_requests_at_once", (1..=limit::REQUESTS_IN_FLIGHT).contains(&key_requests_at_once)),
+        ("threads", threads <= 1024),
+    ] {
+        if !fits {
+            wrong.push(places.wrong(name));
         }
     }
-    if !(1..=limit::REQUESTS_IN_FLIGHT).contains(&key_requests_at_once) {
-        wrong.push(format!("key_requests_at_once: must be 1 to {}", limit::REQUESTS_IN_FLIGHT));
-    }
-    if threads > 1024 {
-        wrong.push("threads: must be 0 to 1024".to_owned());
-    }
-    let single_fetch_shape = match single_fetch_shape.as_str() {
-        "array" => FetchShape::Array,
-        "map" => FetchShape::Map,
-        "auto" => FetchShape::Auto,
-        _ => {
-            wrong.push("single_fetch_shape: must be array, map or auto".to_owned());
-            FetchShape::Array
-        }
-    };
-    let embedding = models(embedding, &mut wrong);
+    let single_fetch_shape =
+        fetch_shape(&single_fetch_shape).or_else(|| refuse(&mut wrong, places.wrong("single_fetch_shape")));
+    let embedding = models(embedding, places, &mut wrong);
     let embedding_default = Some(embedding_default).filter(|name| !name.is_empty());
     if let Some(name) = &embedding_default
         && !embedding.contains_key(name)
     {
-        wrong.push(format!("embedding_default: there is no [embedding.{name}]"));
+        wrong.push(places.because("embedding_default", &format!("there is no [embedding.{name}]")));
     }
-    match (wrong.as_slice(), listen) {
-        ([], Some(listen)) => Ok(Config {
+    match (wrong.as_slice(), listen, single_fetch_shape) {
+        ([], Some(listen), Some(single_fetch_shape)) => Ok(Config {
             data,
             listen,
             admin_listen: admin,
@@ -258,15 +244,19 @@ fn check(settings: Settings) -> Result<Config> {
 }
 
 /// Endpoints are plain HTTP: TLS is the work of a proxy beside the server.
-fn models(settings: BTreeMap<String, ModelSettings>, wrong: &mut Vec<String>) -> BTreeMap<String, Model> {
+fn models(
+    settings: BTreeMap<String, ModelSettings>,
+    places: &Places,
+    wrong: &mut Vec<String>,
+) -> BTreeMap<String, Model> {
     let mut models = BTreeMap::new();
     for (name, ModelSettings { url, model, key_env }) in settings {
         let host = url.strip_prefix("http://").and_then(|rest| rest.split('/').next());
         if host.is_none_or(|host| host.is_empty() || host.contains('@')) {
-            wrong.push(format!("embedding.{name}.url: must be http://HOST:PORT/PATH"));
+            wrong.push(places.wrong(&format!("embedding.{name}.url")));
         }
         if model.is_empty() {
-            wrong.push(format!("embedding.{name}.model: must name the endpoint's model"));
+            wrong.push(places.wrong(&format!("embedding.{name}.model")));
         }
         models.insert(name, Model { url, model, key_env });
     }
@@ -274,12 +264,23 @@ fn models(settings: BTreeMap<String, ModelSettings>, wrong: &mut Vec<String>) ->
 }
 
 /// The first address of HOST:PORT.
-fn address(name: &str, text: &str, wrong: &mut Vec<String>) -> Option<SocketAddr> {
-    let found = text.to_socket_addrs().ok().and_then(|mut all| all.next());
-    if found.is_none() {
-        wrong.push(format!("{name}: {text:?} is not HOST:PORT"));
+fn address(text: &str) -> Option<SocketAddr> {
+    text.to_socket_addrs().ok()?.next()
+}
+
+fn fetch_shape(text: &str) -> Option<FetchShape> {
+    match text {
+        "array" => Some(FetchShape::Array),
+        "map" => Some(FetchShape::Map),
+        "auto" => Some(FetchShape::Auto),
+        _ => None,
     }
-    found
+}
+
+/// Takes note; nothing can be made of the setting.
+fn refuse<T>(wrong: &mut Vec<String>, why: String) -> Option<T> {
+    wrong.push(why);
+    None
 }
 
 #[cfg(test)]

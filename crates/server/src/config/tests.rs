@@ -72,7 +72,8 @@ fn the_shape_of_a_single_fetch_is_one_of_three() {
     assert_eq!(join(None, &[], &[("data", "d")]).expect("valid").single_fetch_shape, FetchShape::Array);
     assert_eq!(shape("map").expect("valid"), FetchShape::Map);
     assert_eq!(shape("auto").expect("valid"), FetchShape::Auto);
-    assert!(shape("list").expect_err("refused").to_string().contains("single_fetch_shape:"));
+    let refused = shape("list").expect_err("refused").to_string();
+    assert_eq!(refused, r#"settings: KNARR_SINGLE_FETCH_SHAPE: must be array, map or auto, not "list""#);
 }
 
 #[test]
@@ -105,19 +106,19 @@ fn every_wrong_setting_is_named_at_once() {
         &[],
         &flags,
     );
-    for name in [
-        "data:",
-        "listen:",
-        "admin_listen:",
-        "log:",
-        "memtable_mib:",
-        "structure_rows:",
-        "threads:",
-        "confirm_days:",
-        "task_days:",
-        "key_requests_at_once:",
+    for part in [
+        "data: must name a directory",
+        "--listen: must be HOST:PORT, not \"nowhere\"",
+        "--admin-listen: must be HOST:PORT, or empty, not \"1\"",
+        "--log: must be a level",
+        "knarr.toml: memtable_mib: must be 1 to 65536, not 0",
+        "knarr.toml: structure_rows: must be 1 to 4294967295, not 0",
+        "knarr.toml: threads: must be 0 to 1024, not 5000",
+        "knarr.toml: confirm_days: must be 1 to 36500, not 0",
+        "knarr.toml: task_days: must be 1 to 36500, not 36501",
+        "knarr.toml: key_requests_at_once: must be 1 to 512, not 0",
     ] {
-        assert!(text.contains(name), "{name} in {text}");
+        assert!(text.contains(part), "{part} in {text}");
     }
     let same = [("data", "d"), ("listen", "127.0.0.1:9"), ("admin_listen", "127.0.0.1:9")];
     assert!(refusal(None, &[], &same).contains("must differ"));
@@ -125,17 +126,62 @@ fn every_wrong_setting_is_named_at_once() {
 
 #[test]
 fn a_file_with_unknown_names_or_wrong_types_is_refused() {
-    assert!(refusal(Some("data = \"d\"\nlisten_on = \"x\""), &[], &[]).contains("listen_on"));
-    assert!(refusal(Some("data = \"d\"\nthreads = \"many\""), &[], &[]).contains("threads"));
-    assert!(refusal(None, &[("KNARR_THREADS", "many")], &[("data", "d")]).contains("threads"));
-    assert!(load(Some(Path::new("/does/not/exist")), std::iter::empty(), []).is_err());
+    let unknown = refusal(Some("data = \"d\"\nlisten_on = \"x\""), &[], &[]);
+    assert!(unknown.contains("knarr.toml: listen_on: there is no such setting"), "{unknown}");
+    let typed = refusal(Some("data = \"d\"\nthreads = \"many\""), &[], &[]);
+    assert!(typed.ends_with("knarr.toml: threads: must be 0 to 1024, not \"many\""), "{typed}");
+    let syntax = refusal(Some("data = "), &[], &[]);
+    assert!(syntax.contains("knarr.toml"), "{syntax}");
+    let absent = load(Some(Path::new("/does/not/exist")), std::iter::empty(), []).expect_err("refused").to_string();
+    assert!(absent.contains("/does/not/exist"), "{absent}");
+}
+
+/// Whoever set it finds it again, whatever is wrong with it.
+#[test]
+fn a_wrong_variable_is_named_as_it_was_set() {
+    let refused = |name, value| refusal(None, &[(name, value)], &[("data", "d")]);
+    for (name, value, expected) in [
+        ("KNARR_THREADS", "many", "must be 0 to 1024, not \"many\""),
+        ("KNARR_THREADS", "-1", "must be 0 to 1024, not -1"),
+        ("KNARR_TASK_DAYS", "1.5", "must be 1 to 36500, not 1.5"),
+        ("KNARR_TASK_DAYS", "", "must be 1 to 36500, not \"\""),
+        ("KNARR_CONFIRM_BY_ANOTHER", "yes", "must be true or false, not \"yes\""),
+        (
+            "KNARR_REGIONS",
+            "cn-north-1",
+            "must be a list of names: [\"cn-north-1\", \"cn-beijing\"], not \"cn-north-1\"",
+        ),
+        ("KNARR_LISTEN", "8080", "must be HOST:PORT, not \"8080\""),
+        ("KNARR_EMBEDDING", "bge", "must be tables [embedding.NAME] with url, model and key_env, not \"bge\""),
+    ] {
+        assert_eq!(refused(name, value), format!("settings: {name}: {expected}"));
+    }
+}
+
+/// What the errors say is accepted is.
+#[test]
+fn ranges_are_what_the_errors_say() {
+    let mut ranges = 0;
+    for (name, _, accepted) in SETTINGS {
+        let Some((least, most)) = accepted.split_once(" to ") else { continue };
+        let (Ok(least), Ok(most)) = (least.parse::<i64>(), most.parse::<i64>()) else { continue };
+        ranges += 1;
+        let set = |value: i64| join(Some(&format!("data = \"d\"\n{name} = {value}")), &[], &[]);
+        for fits in [least, most] {
+            assert!(set(fits).is_ok(), "{name} = {fits}: {:?}", set(fits).map(drop));
+        }
+        for over in [least - 1, most + 1] {
+            let refused = set(over).expect_err("refused").to_string();
+            assert!(refused.ends_with(&format!("{name}: must be {accepted}, not {over}")), "{refused}");
+        }
+    }
+    assert_eq!(ranges, 8);
 }
 
 #[test]
 fn the_manual_has_every_setting_and_no_other() {
-    let figment = Figment::from(Toml::string(DEFAULT));
-    let written: Dict = figment.extract().expect("TOML");
-    let mut known: Vec<&str> = NAMES.iter().map(|(name, _)| *name).collect();
+    let written: Dict = Places::new(DEFAULT, None, Dict::new(), Dict::new()).extract().expect("TOML");
+    let mut known: Vec<&str> = SETTINGS.iter().map(|(name, ..)| *name).collect();
     known.sort_unstable();
     assert_eq!(written.keys().map(String::as_str).collect::<Vec<_>>(), known);
 }
