@@ -145,6 +145,12 @@ pub(crate) fn load(
     check(settings, &places)
 }
 
+/// The defaults as JSON.
+pub(crate) fn defaults() -> Result<String> {
+    let places = Places::new(DEFAULT, None, Dict::new(), Dict::new());
+    places.extract().map(|all: serde_json::Value| all.to_string()).map_err(Failure::failed)
+}
+
 fn from_environment(variables: impl Iterator<Item = (String, String)>) -> Dict {
     let setting = |(variable, text): (String, String)| {
         let name = variable.strip_prefix("KNARR_")?.to_ascii_lowercase();

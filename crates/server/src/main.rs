@@ -19,8 +19,6 @@ mod wiring;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use crate::cli::{Cli, Command};
 use crate::client::Client;
 use crate::failure::Result;
@@ -34,7 +32,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     #[cfg(feature = "failpoints")]
     let _scenario = failpoints::arm();
-    let cli = Cli::parse();
+    let cli = match cli::parse() {
+        Ok(cli) => cli,
+        Err(exit) => return exit,
+    };
     let json = cli.json;
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
@@ -64,8 +65,8 @@ fn run(cli: Cli) -> Result<()> {
     let Cli { server, json, command } = cli;
     let out = Output::new(json);
     match command {
-        Command::Serve(args) => serve::run(args),
-        Command::Config => out.text(config::DEFAULT),
+        Command::Serve(args) => serve::run(args, &out),
+        Command::Config => out.show(&config::defaults()?, || config::DEFAULT.trim_end().to_owned()),
         Command::Demo(args) => demo::run(&args, &out),
         Command::Client(command) => command.run(&Client::from_env(&server)?, &out),
     }

@@ -30,15 +30,20 @@ impl Output {
         Self { json }
     }
 
-    /// Plain text, in either form.
-    pub(crate) fn text(&self, text: &str) -> Result<()> {
-        Ok(io::stdout().lock().write_all(text.as_bytes())?)
+    /// True if every result shall be one JSON document.
+    pub(crate) fn json(&self) -> bool {
+        self.json
     }
 
     /// A line with `json`, or with what `human` makes of it.
     pub(crate) fn show(&self, json: &str, human: impl FnOnce() -> String) -> Result<()> {
         let text = if self.json { json.to_owned() } else { human() };
-        Ok(writeln!(io::stdout().lock(), "{text}")?)
+        let mut stdout = io::stdout().lock();
+        match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
+            // `| head` has seen enough.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            shown => Ok(shown?),
+        }
     }
 
     /// A remark on the way to the result; none when JSON was asked for.

@@ -1,5 +1,4 @@
 use clap::CommandFactory;
-use clap::error::ErrorKind;
 
 use super::*;
 
@@ -89,11 +88,15 @@ fn what_makes_no_sense_is_refused() {
         "upsert c f.jsonl --in-flight 0",
         "key create",
         "key create --grant fly:*",
+        "task list --type import",
+        "task list --status ready",
     ] {
         let error = parse(line).expect_err(line);
         let shown = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
         assert!(!shown, "{line}");
         assert_eq!(error.exit_code(), 2, "{line}");
+        let told = usage(&error).to_string();
+        assert!(!told.is_empty() && !told.contains(['\n']) && !told.contains("Usage:"), "{line}: {told}");
     }
 }
 

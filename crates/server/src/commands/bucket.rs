@@ -92,8 +92,13 @@ pub(crate) fn run(args: Args, client: &Client, out: &Output) -> Result<()> {
         }
         Args::Get { path, file } => {
             let (bucket, key) = split(&path)?;
-            let body = client.download("/knarr/v1/objects/get", &[("bucket", bucket), ("key", key)])?;
-            save(body, &path, &file)
+            let mut body = client.download("/knarr/v1/objects/get", &[("bucket", bucket), ("key", key)])?;
+            if file == "-" {
+                let copied = io::copy(&mut body, &mut io::stdout().lock());
+                return copied.map(drop).map_err(|e| Failure::failed(format!("{path}: {e}")));
+            }
+            let size = save(body, &path, &file)?;
+            out.show(&json!({"file": file, "size": size}).to_string(), || format!("wrote {file}"))
         }
         Args::Put { file, path } => {
             let (bucket, key) = split(&path)?;
@@ -127,16 +132,12 @@ fn split(path: &str) -> Result<(&str, &str)> {
     both.ok_or_else(|| Failure::usage(format!("{path}: write BUCKET/KEY")))
 }
 
-/// Writes beside the target and renames at the end, so that half a download never bears the final name.
-fn save(mut body: impl Read, path: &str, file: &str) -> Result<()> {
-    if file == "-" {
-        return io::copy(&mut body, &mut io::stdout().lock())
-            .map(drop)
-            .map_err(|e| Failure::failed(format!("{path}: {e}")));
-    }
+/// Writes beside the target and renames at the end, so that half a download never bears the final name. The bytes.
+fn save(mut body: impl Read, path: &str, file: &str) -> Result<u64> {
     let part = format!("{file}.part");
-    let copied =
-        File::create(&part).and_then(|mut to| io::copy(&mut body, &mut to)).and_then(|_| std::fs::rename(&part, file));
+    let copied = File::create(&part)
+        .and_then(|mut to| io::copy(&mut body, &mut to))
+        .and_then(|size| std::fs::rename(&part, file).map(|()| size));
     copied.map_err(|e| {
         // Nothing to add if the rest cannot be removed either: the first failure is the one to tell.
         let _ = std::fs::remove_file(&part);

@@ -68,9 +68,10 @@ pub(crate) fn run(args: &Args, client: &Client, out: &Output) -> Result<()> {
     out.note(&format!("task {id}"));
     let (_, view) = task::watch(client, out, &id)?;
     if view.task_status == "confirm" {
-        out.note(&preview(collection, &view));
-        let none = view.process_info.total_filter_count == 0;
-        if !yes && !none && !output::ask("Delete them? There is no way back.")? {
+        let shown = preview(collection, &view);
+        if *yes || view.process_info.total_filter_count == 0 {
+            out.note(&shown);
+        } else if !output::ask(&format!("{shown}\nDelete them? There is no way back."))? {
             task::set_status(client, &id, "cancel")?;
             let answer = json!({"task_id": id, "task_status": "cancel"});
             return out.show(&answer.to_string(), || "cancelled, nothing was deleted".to_owned());

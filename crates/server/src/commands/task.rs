@@ -14,6 +14,10 @@ use crate::output::{Output, Progress, Row, bytes, count, rows_table, table};
 const LOOK: Duration = Duration::from_millis(20);
 const LOOK_MAX: Duration = Duration::from_millis(500);
 
+/// Types of tasks that are offered (docs/wire/vikingdb.md section 5).
+const TYPES: [&str; 2] = ["data_export", "filter_delete"];
+const STATUSES: [&str; 7] = ["init", "queued", "running", "confirm", "confirmed", "done", "fail"];
+
 /// Follow, confirm and cancel tasks.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Args {
@@ -23,11 +27,11 @@ pub(crate) enum Args {
         /// Only of this collection.
         #[arg(long, value_name = "NAME")]
         collection: Option<String>,
-        /// Only data_export or filter_delete.
-        #[arg(long = "type", value_name = "TYPE")]
+        /// Only of this type.
+        #[arg(long = "type", value_name = "TYPE", value_parser = TYPES)]
         kind: Option<String>,
-        /// Only with this status: init, queued, running, confirm, confirmed, done or fail.
-        #[arg(long)]
+        /// Only with this status.
+        #[arg(long, value_parser = STATUSES)]
         status: Option<String>,
         /// At most so many.
         #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]

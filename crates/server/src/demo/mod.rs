@@ -42,6 +42,9 @@ const CHOSEN: [i64; 2] = [3, 8];
 const FILTER: &str = r#"{"digit":[3,8]}"#;
 
 pub(crate) fn run(args: &Args, out: &Output) -> Result<()> {
+    if out.json() {
+        return Err(Failure::usage("demo tells a story, which has no JSON form"));
+    }
     let dir = tempfile::Builder::new().prefix("knarr-demo-").tempdir()?;
     let home = dir.path().to_path_buf();
     server::clean_on_interrupt((!args.keep).then(|| home.clone()))?;

@@ -22,15 +22,16 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{self, Config};
 use crate::failure::{Failure, Result};
 use crate::keyfile::Credentials;
+use crate::output::Output;
 use crate::{keyfile, telemetry, wiring};
 use admin::{Health, State};
 use shutdown::Signals;
 
 /// Run a server on a data directory.
 ///
-/// Prints `knarr ready on http://HOST:PORT` on stdout when it accepts requests; the log goes to stderr. The first start
-/// makes an administrator's key, prints it once and writes it to DIR/admin.key, unless KNARR_ACCESS_KEY and
-/// KNARR_SECRET_KEY name one, which then lives as long as the process.
+/// Prints `knarr ready on http://HOST:PORT` on stdout when it accepts requests (with --json: {"ready": URL}); the log goes
+/// to stderr. The first start makes an administrator's key, prints it once (not with --json) and writes it to
+/// DIR/admin.key, unless KNARR_ACCESS_KEY and KNARR_SECRET_KEY name one, which then lives as long as the process.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -59,7 +60,7 @@ pub(crate) struct Args {
     log: Option<String>,
 }
 
-pub(crate) fn run(args: Args) -> Result<()> {
+pub(crate) fn run(args: Args, out: &Output) -> Result<()> {
     let Args { data, listen, admin_listen, config: file, log } = args;
     let flags = [("data", data), ("listen", listen), ("admin_listen", admin_listen), ("log", log)];
     let config = config::load(file.as_deref(), std::env::vars(), flags)?;
@@ -67,13 +68,18 @@ pub(crate) fn run(args: Args) -> Result<()> {
     telemetry::start_logs(&config.log)?;
     let metrics = config.admin_listen.map(|_| telemetry::start_metrics()).transpose()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let served = runtime.block_on(serve(config, credentials, metrics));
+    let served = runtime.block_on(serve(config, credentials, metrics, out));
     // A thread that is stuck in a disk call must not hold the exit: everything acknowledged is on disk.
     runtime.shutdown_background();
     served
 }
 
-async fn serve(config: Config, credentials: Option<Credentials>, metrics: Option<PrometheusHandle>) -> Result<()> {
+async fn serve(
+    config: Config,
+    credentials: Option<Credentials>,
+    metrics: Option<PrometheusHandle>,
+    out: &Output,
+) -> Result<()> {
     let mut signals = Signals::catch()?;
     let api = bind("listen", config.listen).await?;
     let address = api.local_addr()?;
@@ -92,7 +98,7 @@ async fn serve(config: Config, credentials: Option<Credentials>, metrics: Option
     let router = knarr_wire::router(Arc::clone(&opened.service), config.wire());
     let stop_api = CancellationToken::new();
     let accepting = tokio::spawn(http::serve(api, TowerToHyperService::new(router), stop_api.clone()));
-    announce(opened.first_key.as_deref().map(String::as_str), address)?;
+    announce(out, opened.first_key.as_deref().map(String::as_str), address)?;
     health.set(State::Ready);
 
     let signal = signals.first().await;
@@ -117,9 +123,10 @@ async fn bind(setting: &str, address: SocketAddr) -> Result<TcpListener> {
 }
 
 /// The only lines on stdout.
-fn announce(first_key: Option<&str>, address: SocketAddr) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    out.write_all(first_key.unwrap_or_default().as_bytes())?;
-    writeln!(out, "knarr ready on http://{address}")?;
-    Ok(out.flush()?)
+fn announce(out: &Output, first_key: Option<&str>, address: SocketAddr) -> Result<()> {
+    let url = format!("http://{address}");
+    if !out.json() {
+        std::io::stdout().lock().write_all(first_key.unwrap_or_default().as_bytes())?;
+    }
+    out.show(&serde_json::json!({"ready": url}).to_string(), || format!("knarr ready on {url}"))
 }
