@@ -91,8 +91,17 @@ impl Items<'_> {
     }
 }
 
+/// From here on floats are otherwise written with an exponent.
+const LARGE_SCORE: f32 = 1e13;
+
+/// A float always has a fraction, and a large one no exponent: the Java client takes `36` and `1e13` for integers, and
+/// then its sort fails.
 fn write_score(score: Score, out: &mut Vec<u8>) {
     let written = match score {
+        Score::Float(x) if x.abs() >= LARGE_SCORE => {
+            out.extend_from_slice(format!("{x}.0").as_bytes());
+            Ok(())
+        }
         Score::Float(x) => serde_json::to_writer(out, &x),
         Score::Int(n) => serde_json::to_writer(out, &n),
     };
@@ -166,3 +175,6 @@ fn write_sorted(sorted: &Sorted, out: &mut Vec<u8>) {
     write_list(out, sorted.missing.iter(), rows::write_key);
     out.push(b'}');
 }
+
+#[cfg(test)]
+mod tests;
