@@ -1,5 +1,6 @@
 # Two commands matter: `make demo` shows what knarr does, `make test` proves that it does it. Both need Rust (rustup), gcc
-# and Python 3, and install what else they need. One cargo profile (dev) serves both, so nothing is built twice.
+# and Python 3, and install what else they need; Go and Maven are used where they are. One cargo profile (dev) serves both,
+# so nothing is built twice.
 
 CARGO ?= cargo
 PYTHON ?= python3
@@ -19,13 +20,13 @@ build: ## The binary of the tests.
 	$(CARGO) build --locked $(FEATURES) --bin knarr
 
 # The cargo tests come last and on one stream, so that a run ends with the test runner's closing line.
-test: lint sdk-test valgrind unit-test ## Everything: format, lints, the vendor's SDK against a server, all Rust tests.
+test: lint sdk-test valgrind unit-test ## Everything: format, lints, the vendor's clients against a server, all Rust tests.
 
 lint: ## Format and lints, warnings are errors.
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets $(FEATURES) -- -D warnings
 
-sdk-test: build venv ## The vendor's own Python SDK and sample scripts against a running server.
+sdk-test: build venv ## The vendor's own Python, Go and Java clients and sample scripts against a running server.
 	sdk-tests/run.sh
 
 valgrind: ## The kernels that are not plain Rust, under valgrind.

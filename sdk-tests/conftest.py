@@ -53,3 +53,11 @@ def people(service, name):
     collection.upsert_data([Data({"id": i, "user_id": i % 10, "city": cities[i % 4], "score": i / 8, "v": [i] * 4})
                             for i in range(100)])
     return collection
+
+
+def pytest_unconfigure(config):
+    """What was not tested is the last that a run says."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    for report in reporter.stats.get("skipped", []) if reporter else []:
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        reporter.write_line(f"NOT TESTED: {reason.removeprefix('Skipped: ')}", yellow=True, bold=True)

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Runs the vendor's own Python SDK and the documented sample scripts against a live server.
+# Runs the vendor's own Python SDK and the documented sample scripts against a live server, then its Go and Java clients
+# where their toolchains are. The last lines name what was not tested.
 #
 #   sdk-tests/run.sh [pytest arguments]
 #
