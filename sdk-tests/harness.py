@@ -25,8 +25,10 @@ FINAL = ("done", "fail")
 class Server:
     """One process on a free loopback port with its own data directory and administrator's key."""
 
-    def __init__(self, binary):
+    def __init__(self, binary, **settings):
+        """`settings`: variables of the server's environment."""
         self.binary = binary
+        self.settings = settings
         self.root = pathlib.Path(tempfile.mkdtemp(prefix="knarr-sdk-"))
         self.data = self.root / "data"
         self.ak = "AKLT" + secrets.token_hex(16)
@@ -36,7 +38,7 @@ class Server:
 
     def environment(self):
         own = {"KNARR_ACCESS_KEY": self.ak, "KNARR_SECRET_KEY": self.sk}
-        return {**os.environ, **own}
+        return {**os.environ, **own, **self.settings}
 
     def start(self):
         self.log = open(self.root / "server.log", "ab")

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs the vendor's own Python SDK and the documented sample scripts against a live server, then its Go and Java clients
-# where their toolchains are. The last lines name what was not tested.
+# Runs the vendor's own Python SDKs, of v1 and V2, and the documented sample scripts against a live server, then its Go and Java
+# clients where their toolchains are. The last lines name what was not tested.
 #
 #   sdk-tests/run.sh [pytest arguments]
 #

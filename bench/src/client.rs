@@ -12,7 +12,9 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 const REGION: &str = "cn-north-1";
-const SERVICE: &str = "air";
+/// The services of the two versions of the API, and what the paths of the second begin with.
+const SERVICES: [&str; 2] = ["air", "vikingdb"];
+const V2: &str = "/api/vikingdb/";
 const SIGNED: &str = "content-type;host;x-content-sha256;x-date";
 /// Longer than any bound of the server, so that its answer wins.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(150);
@@ -26,11 +28,17 @@ pub(crate) struct Keys {
 
 /// Signs requests for one host and one date; good for a quarter of an hour.
 pub(crate) struct Signer {
-    credential: String,
-    key: [u8; 32],
-    scope: String,
+    access: String,
+    /// One per service.
+    scopes: [Scope; 2],
     date: String,
     host: String,
+}
+
+/// What a signature is good for, and the key that makes it.
+struct Scope {
+    text: String,
+    key: [u8; 32],
 }
 
 impl Signer {
@@ -38,22 +46,20 @@ impl Signer {
     pub(crate) fn new(keys: &Keys, host: &str, now_ms: i64) -> Self {
         let date = knarr_base::clock::rfc3339(now_ms).replace(['-', ':'], "");
         let day = &date[..8];
-        let scope = format!("{day}/{REGION}/{SERVICE}/request");
-        let key = [day, REGION, SERVICE, "request"]
-            .iter()
-            .fold(keys.secret.as_bytes().to_vec(), |key, part| mac(&key, part.as_bytes()).to_vec());
-        Self {
-            credential: format!("{}/{scope}", keys.access),
-            key: key.try_into().expect("a MAC has 32 bytes"),
-            scope,
-            host: host.to_owned(),
-            date,
-        }
+        let scopes = SERVICES.map(|service| {
+            let key = [day, REGION, service, "request"]
+                .iter()
+                .fold(keys.secret.as_bytes().to_vec(), |key, part| mac(&key, part.as_bytes()).to_vec());
+            let text = format!("{day}/{REGION}/{service}/request");
+            Scope { text, key: key.try_into().expect("a MAC has 32 bytes") }
+        });
+        Self { access: keys.access.clone(), scopes, host: host.to_owned(), date }
     }
 
     /// The bytes of a whole signed request.
     pub(crate) fn request(&self, method: &str, path: &str, body: &[u8]) -> Vec<u8> {
-        let Self { credential, key, scope, date, host } = self;
+        let Self { access, scopes, date, host } = self;
+        let Scope { text: scope, key } = &scopes[usize::from(path.starts_with(V2))];
         let hash = hex(&Sha256::digest(body));
         let headers = format!("content-type:application/json\nhost:{host}\nx-content-sha256:{hash}\nx-date:{date}\n");
         let canonical = format!("{method}\n{path}\n\n{headers}\n{SIGNED}\n{hash}");
@@ -61,7 +67,7 @@ impl Signer {
         let signature = hex(&mac(key, text.as_bytes()));
         let head = format!(
             "{method} {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nX-Date: {date}\r\n\
-             X-Content-Sha256: {hash}\r\nContent-Length: {}\r\nAuthorization: HMAC-SHA256 Credential={credential}, \
+             X-Content-Sha256: {hash}\r\nContent-Length: {}\r\nAuthorization: HMAC-SHA256 Credential={access}/{scope}, \
              SignedHeaders={SIGNED}, Signature={signature}\r\n\r\n",
             body.len()
         );
@@ -147,6 +153,7 @@ pub(crate) fn accepted(status: u16, body: &[u8]) -> bool {
 #[derive(Debug, Clone)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
+    /// -1 where it is no number, as in V2.
     pub(crate) code: i64,
     pub(crate) data: Value,
     /// The body as it came.

@@ -101,7 +101,8 @@ pub const HNSW_M: RangeInclusive<u32> = 1..=512;
 pub const HNSW_CANDIDATES: RangeInclusive<u32> = 1..=65_536;
 /// Query vectors or keys of one search; the vendor's limit.
 pub const SEARCH_QUERIES: usize = 10;
-/// Rows of one search; the vendor's limit.
+/// Rows of one search; the vendor's limit in v1, and ours in V2, whose pages say 100,000 in one place and 5000 in another:
+/// an answer is built in memory, and whoever wants more rows than this wants an export.
 pub const SEARCH_LIMIT: usize = 5000;
 /// Rows that a search may skip: it bounds the candidates that one search keeps.
 pub const SEARCH_OFFSET: usize = 100_000;
@@ -141,6 +142,8 @@ pub const SORT_KEYS: usize = 5000;
 
 /// Texts of one embedding call; the vendor's limit.
 pub const EMBEDDING_TEXTS: usize = 100;
+/// Items of one embedding call of the V2 API; the vendor's limit.
+pub const EMBEDDING_ITEMS_V2: usize = 10;
 /// Embedding calls on their way at once: each holds a blocking thread.
 pub const EMBEDDING_CALLS: usize = 16;
 /// Time to reach a model's endpoint.

@@ -187,7 +187,7 @@ impl Order {
             Order::Scalar { field, .. } => match schema.field(field).map(|(_, f)| f.kind) {
                 Some(FieldType::Int64 | FieldType::Float32) => Ok(()),
                 Some(kind) => invalid(format!("rows cannot be ordered by {field}, a {}", kind.name())),
-                None => invalid(format!("order_by_scalar names the unknown field {field:?}")),
+                None => invalid(format!("the order names the unknown field {field:?}")),
             },
             Order::Random { .. } => Ok(()),
         }

@@ -1,4 +1,4 @@
-//! HTTP in front of the service: framing, signatures, the VikingDB v1 dialect and our own management calls.
+//! HTTP in front of the service: framing, signatures, the VikingDB dialects v1 and V2, and our own management calls.
 //!
 //! A request walks one way: `http` reads its head, `auth` proves who sent it, `http` reads and hashes its body, a
 //! dialect (`vikingdb`, `knarr`) parses, converts and calls the service, and the answer walks back. Nothing of a body
@@ -81,6 +81,7 @@ pub fn router(service: Arc<Service>, options: Options) -> Router {
         async move {
             match call {
                 Call::Vikingdb(call) => vikingdb::dispatch(&service, &dialect, call, &request).await,
+                Call::VikingdbV2(call) => vikingdb::v2::dispatch(&service, call, &request).await,
                 Call::Knarr(call) => knarr::dispatch(&service, call, &request, stream).await,
             }
         }

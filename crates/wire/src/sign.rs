@@ -13,6 +13,8 @@ pub(crate) const ALGORITHM: &str = "HMAC-SHA256";
 pub(crate) const TERMINATOR: &str = "request";
 /// The service in the scope of every call of the v1 API.
 pub const SERVICE: &str = "air";
+/// The same for the V2 API.
+pub const SERVICE_V2: &str = "vikingdb";
 /// The region the vendor's clients use by default; the server accepts any.
 pub const REGION: &str = "cn-north-1";
 
@@ -28,7 +30,7 @@ pub struct Credentials<'a> {
     pub session_token: Option<&'a str>,
     /// See [`REGION`].
     pub region: &'a str,
-    /// See [`SERVICE`].
+    /// See [`SERVICE`] and [`SERVICE_V2`].
     pub service: &'a str,
 }
 

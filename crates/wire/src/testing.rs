@@ -55,7 +55,8 @@ pub(crate) fn credentials() -> sign::Credentials<'static> {
 pub(crate) fn signed(method: &str, path: &str, query: &[(&str, &str)], body: &[u8]) -> Request {
     let hash = sign::sha256_hex(body);
     let unsigned = sign::Request { method, path, query, headers: JSON, body_sha256: &hash };
-    let added = sign::sign(&unsigned, &credentials(), X_DATE);
+    let service = if path.starts_with("/api/vikingdb/") { sign::SERVICE_V2 } else { sign::SERVICE };
+    let added = sign::sign(&unsigned, &sign::Credentials { service, ..credentials() }, X_DATE);
     let text = sign::canonical_query(query.iter().map(|(k, v)| (k.as_bytes(), v.as_bytes())).collect());
     let mark = if text.is_empty() { "" } else { "?" };
     let builder = JSON.iter().copied().fold(Request::builder(), |b, (k, v)| b.header(k, v));

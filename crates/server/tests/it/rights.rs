@@ -223,6 +223,51 @@ fn rights_matrix() {
     world.stop(server);
 }
 
+/// The same of the V2 data plane: its calls are the same services under other names.
+#[test]
+fn rights_matrix_of_v2() {
+    type Body = fn(&Subjects, Value) -> Value;
+    let of_collection: Body = |s, members| with(json!({"collection_name": s.table}), members);
+    let of_index: Body = |s, members| with(index(s), members);
+    let cases: [(&str, Body, Value, &[&str]); 12] = [
+        ("data/upsert", of_collection, json!({"data": [row(1, 1, 1)]}), &["write"]),
+        ("data/update", of_collection, json!({"data": [{"id": 1, "n": 2}]}), &["write"]),
+        ("data/delete", of_collection, json!({"ids": [1]}), &["delete"]),
+        ("data/delete", of_collection, json!({"del_all": true}), &["delete"]),
+        ("data/fetch_in_collection", of_collection, json!({"ids": [1]}), &["read"]),
+        ("data/fetch_in_index", of_index, json!({"ids": [1]}), &["read"]),
+        ("data/search/vector", of_index, json!({"dense_vector": [1, 2, 3, 4]}), &["read"]),
+        ("data/search/id", of_index, json!({"id": 1}), &["read"]),
+        ("data/search/multi_modal", of_index, json!({"text": "x"}), &["read"]),
+        ("data/search/scalar", of_index, json!({"field": "n"}), &["read"]),
+        ("data/search/random", of_index, json!({}), &["read"]),
+        ("data/agg", of_index, json!({"op": "count"}), &["read"]),
+    ];
+    let world = World::new();
+    let server = world.start();
+    let mut admin = server.client();
+    let denied = |reply: &Reply| reply.status == 403 && reply.text.starts_with(r#"{"code":"AccessDenied","#);
+    for (at, (path, body, members, rights)) in cases.into_iter().enumerate() {
+        let path = format!("/api/vikingdb/{path}");
+        for right in RIGHTS {
+            let subjects = subjects(&mut admin, at);
+            let body = body(&subjects, members.clone());
+            let mut elsewhere = World::client_with(&server, &[(&[right], "elsewhere*")]);
+            let reply = elsewhere.post(&path, &body).unwrap();
+            assert!(denied(&reply), "{path} with {right} elsewhere: {}", reply.text);
+            let mut client = World::client_with(&server, &[(&[right], "*")]);
+            let reply = client.post(&path, &body).unwrap();
+            assert_eq!(denied(&reply), !rights.contains(&right), "{path} with {right} alone: {}", reply.text);
+            admin.must("/api/collection/drop", &json!({"collection_name": subjects.table}));
+        }
+    }
+    // A key without the right cannot tell a name that exists from one that does not.
+    let mut blind = World::client_with(&server, &[(&["read"], "elsewhere*")]);
+    let reply = blind.post("/api/vikingdb/data/fetch_in_collection", &json!({"collection_name": "no", "ids": [1]}));
+    assert!(denied(&reply.unwrap()));
+    world.stop(server);
+}
+
 fn subjects(admin: &mut Client, at: usize) -> Subjects {
     let table = format!("matrix{at}");
     create_collection(admin, &table);

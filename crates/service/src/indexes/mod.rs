@@ -103,7 +103,9 @@ pub struct IndexInfo {
 /// Which partitions a call means.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Partition {
-    /// Nothing was said, or `default`.
+    /// Every one.
+    All,
+    /// `default`.
     Default,
     /// Values of a string field; may be texts of numbers.
     Texts(Vec<String>),
@@ -192,6 +194,8 @@ pub struct Sorted {
 pub enum Shown<'a> {
     /// Every scalar field but the key, no vectors.
     Scalars,
+    /// Every scalar field, no vectors.
+    ScalarsAndKey,
     /// These; none means that there are no fields at all.
     Fields(&'a [String]),
 }

@@ -95,9 +95,10 @@ impl OpenIndex {
         let vector = |kind| matches!(kind, FieldType::Vector { .. } | FieldType::SparseVector);
         let mut names: Vec<&str> = match shown {
             Shown::Fields(names) => names.iter().map(String::as_str).collect(),
-            Shown::Scalars => {
+            Shown::Scalars | Shown::ScalarsAndKey => {
                 let fields = self.schema.fields().iter().filter(|field| !vector(field.kind));
-                fields.map(|field| field.name.as_str()).filter(|name| *name != key).collect()
+                let names = fields.map(|field| field.name.as_str());
+                names.filter(|name| *name != key || matches!(shown, Shown::ScalarsAndKey)).collect()
             }
         };
         if let (true, Some((at, _))) = (with_vector, self.schema.vector()) {
@@ -116,14 +117,14 @@ impl OpenIndex {
         }
     }
 
-    /// The vectors of an index/fetch_data item, under the names of the wire; `None` where there are none.
+    /// A row's vectors under the names that an answer gives them; `None` where there are none.
     ///
     /// # Errors
     /// None that a caller can cause.
-    pub fn vector_columns(&self) -> Result<Option<Projection>> {
+    pub fn vector_columns(&self, dense_name: &str, sparse_name: &str) -> Result<Option<Projection>> {
         let field = |at: usize| self.schema.fields()[at].name.as_str();
-        let dense = self.schema.vector().map(|(at, _)| (field(at), "vector"));
-        let sparse = self.schema.sparse_vector().map(|at| (field(at), "sparse_vector"));
+        let dense = self.schema.vector().map(|(at, _)| (field(at), dense_name));
+        let sparse = self.schema.sparse_vector().map(|at| (field(at), sparse_name));
         let columns: Vec<_> = dense.into_iter().chain(sparse).collect();
         if columns.is_empty() { Ok(None) } else { self.columns(&columns).map(Some) }
     }
@@ -137,7 +138,7 @@ impl OpenIndex {
     pub(super) fn partition(&self, partition: &Partition) -> Result<Filter> {
         let wrong = |text: &str| Err(Error::new(Kind::InvalidPartition, text));
         let count = match partition {
-            Partition::Default => 1,
+            Partition::All | Partition::Default => 1,
             Partition::Texts(texts) => texts.len(),
             Partition::Ints(numbers) => numbers.len(),
         };
@@ -146,7 +147,7 @@ impl OpenIndex {
         }
         let Some(field) = &self.index.spec.partition_by else {
             return match partition {
-                Partition::Default => Ok(Filter::All),
+                Partition::All | Partition::Default => Ok(Filter::All),
                 Partition::Texts(texts) if texts.iter().any(|text| text == DEFAULT) => Ok(Filter::All),
                 Partition::Texts(texts) if texts.iter().all(|text| well_formed(text)) => Ok(self.nothing()),
                 Partition::Texts(_) | Partition::Ints(_) => wrong("the index has no partitions but default"),
@@ -157,6 +158,7 @@ impl OpenIndex {
             Some(FieldType::Int64 | FieldType::Int64List)
         );
         let values = match partition {
+            Partition::All => return Ok(Filter::All),
             Partition::Default if ints => Values::Empty,
             Partition::Default => Values::Str(vec![DEFAULT.to_owned()]),
             Partition::Ints(numbers) if ints => Values::Int(numbers.clone()),

@@ -174,7 +174,7 @@ impl OpenIndex {
             }
             OrderBy::Scalar { field, descending } => {
                 if self.schema().field(field).is_some() && !self.index.spec.indexes(self.schema(), field) {
-                    return invalid(format!("order_by_scalar: field {field} is not in the range index"));
+                    return invalid(format!("field {field} is not in the range index"));
                 }
                 Ok(Order::Scalar { field: field.clone(), descending: *descending })
             }
@@ -193,10 +193,10 @@ impl OpenIndex {
 
     fn hybrid(&self, vector: &VectorIndex, dense: &[Vec<f32>], sparse: &[Sparse], dense_weight: f32) -> Result<Order> {
         if vector.kind != IndexKind::HnswHybrid {
-            return invalid("sparse_vectors need an index of type hnsw_hybrid");
+            return invalid("sparse vectors need an index of type hnsw_hybrid");
         }
         if dense.len() != sparse.len() {
-            return invalid("sparse_vectors must be as many as vectors");
+            return invalid("sparse vectors must be as many as vectors");
         }
         let distance: Distance = vector.distance;
         let queries = dense.iter().cloned().zip(sparse.iter().cloned()).collect();

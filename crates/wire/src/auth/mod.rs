@@ -16,6 +16,8 @@ use crate::Options;
 use crate::auth::keys::SigningKeys;
 use crate::auth::volc::{Claim, Head, Refusal};
 
+const NO_API_KEYS: &str = "API keys are not offered, requests are signed with an access key";
+
 /// Checks signatures.
 pub(crate) struct Auth {
     options: Options,
@@ -44,7 +46,8 @@ impl Auth {
     /// The caller, from the head alone. `lookup` finds a key's secret; its own failures pass through.
     ///
     /// # Errors
-    /// `Kind::Unauthorized`, always with the same text; the reason goes to the debug log only.
+    /// `Kind::Unauthorized`, always with the same text, the reason going to the debug log only; but whoever sends an API
+    /// key is told that there are none.
     pub(crate) async fn authenticate<F>(
         &self,
         head: &Head<'_>,
@@ -66,9 +69,10 @@ impl Auth {
     }
 }
 
-/// The one answer to every failed proof.
+/// The one answer to every failed proof, and to the one thing that never is a proof here.
 pub(crate) fn unauthorized(why: Refusal) -> Error {
-    Error::new(Kind::Unauthorized, "unauthorized").with_source(why)
+    let text = if why == Refusal::ApiKey { NO_API_KEYS } else { "unauthorized" };
+    Error::new(Kind::Unauthorized, text).with_source(why)
 }
 
 #[cfg(test)]

@@ -71,7 +71,7 @@ impl Sent {
     }
 
     fn check_with(&self, options: Options, now_ms: i64) -> Result<Caller> {
-        let head = Head { method: &self.method, path: &self.path, query: &self.query, headers: &self.headers };
+        let head = head(self);
         block_on(Auth::new(options).authenticate(&head, now_ms, |id| async move { Ok(lookup(&id)) }))
     }
 
@@ -84,6 +84,10 @@ impl Sent {
     }
 }
 
+fn head(sent: &Sent) -> Head<'_> {
+    Head { service: sign::SERVICE, method: &sent.method, path: &sent.path, query: &sent.query, headers: &sent.headers }
+}
+
 fn name(text: &str) -> HeaderName {
     HeaderName::from_bytes(text.as_bytes()).expect("a header name")
 }
@@ -94,9 +98,12 @@ fn value(text: &str) -> HeaderValue {
 
 fn refusal_of(result: Result<Caller>) -> Refusal {
     let error = result.expect_err("refused");
-    assert_eq!((error.kind(), error.message()), (Kind::Unauthorized, "unauthorized"));
     let source = std::error::Error::source(&error).expect("a reason for the log");
-    *source.downcast_ref().expect("a refusal")
+    let why = *source.downcast_ref().expect("a refusal");
+    // An API key is told by the request's form alone; nothing else may differ.
+    let text = if why == Refusal::ApiKey { NO_API_KEYS } else { "unauthorized" };
+    assert_eq!((error.kind(), error.message()), (Kind::Unauthorized, text));
+    why
 }
 
 #[test]
@@ -164,7 +171,10 @@ fn unauth_matrix() {
         ("nothing", sent().without("authorization"), Refusal::Missing),
         ("two of them", sent().also("authorization", "HMAC-SHA256 x"), Refusal::Missing),
         ("empty", sent().set("authorization", ""), Refusal::Malformed),
-        ("another scheme", sent().set("authorization", "Bearer abc"), Refusal::Malformed),
+        ("another scheme", sent().set("authorization", "Basic YTpi"), Refusal::Malformed),
+        ("an API key", sent().set("authorization", "Bearer abc"), Refusal::ApiKey),
+        ("an API key in another spelling", sent().set("authorization", " bearer "), Refusal::ApiKey),
+        ("no API key", sent().set("authorization", "Bearerabc"), Refusal::Malformed),
         ("another algorithm", sent().authorization("HMAC-SHA256 ", "HMAC-SHA1 "), Refusal::Malformed),
         ("algorithm glued", sent().authorization("HMAC-SHA256 ", "HMAC-SHA256"), Refusal::Malformed),
         ("empty access key", sent().authorization(AK, ""), Refusal::Malformed),
@@ -285,7 +295,7 @@ fn windows_reach_over_midnight_and_leap_days() {
 fn a_cached_key_opens_only_what_it_signed() {
     let auth = Auth::new(Options::default());
     let check = |sent: &Sent, secret: Option<&str>| {
-        let head = Head { method: &sent.method, path: &sent.path, query: &sent.query, headers: &sent.headers };
+        let head = head(sent);
         let find = |id: KeyId| {
             let found = lookup(&id).filter(|_| secret.is_some());
             let secret = Arc::new(Zeroizing::new(secret.unwrap_or_default().to_owned()));
@@ -307,7 +317,7 @@ fn a_cached_key_opens_only_what_it_signed() {
 #[test]
 fn failures_of_the_lookup_are_not_refusals() {
     let sent = Sent::plain();
-    let head = Head { method: &sent.method, path: &sent.path, query: &sent.query, headers: &sent.headers };
+    let head = head(&sent);
     let broken = |_| async { Err(Error::new(Kind::Unavailable, "the catalog is down")) };
     let error = block_on(Auth::new(Options::default()).authenticate(&head, NOW_MS, broken)).expect_err("refused");
     assert_eq!(error.kind(), Kind::Unavailable);

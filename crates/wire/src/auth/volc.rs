@@ -14,13 +14,19 @@ use crate::auth::keys::SigningKeys;
 use crate::http::query;
 use crate::sign;
 
-/// Why a request is refused. For the debug log only: every caller gets the same answer.
+/// The scheme of the vendor's API keys.
+const BEARER: &str = "Bearer ";
+
+/// Why a request is refused. For the debug log only: every caller gets the same answer, but for [`Refusal::ApiKey`],
+/// which says nothing about any key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refusal {
     #[error("no authorization header")]
     Missing,
     #[error("malformed authorization header")]
     Malformed,
+    #[error("an API key instead of a signature")]
+    ApiKey,
     #[error("scope does not fit this server")]
     Scope,
     #[error("x-date is missing, malformed or not in the scope")]
@@ -45,6 +51,8 @@ pub(crate) enum Refusal {
 
 /// The part of a request that its signature covers directly.
 pub(crate) struct Head<'a> {
+    /// What the scope must name; the signature covers it through the scope.
+    pub(crate) service: &'static str,
     pub(crate) method: &'a str,
     /// As received, percent-encoded.
     pub(crate) path: &'a str,
@@ -123,9 +131,13 @@ impl<'a> Claim<'a> {
     /// Reads the head and checks all that needs no key.
     pub(crate) fn read(head: &Head<'a>, options: &Options, now_ms: i64) -> Result<Self, Refusal> {
         let header = only(head.headers, "authorization").ok_or(Refusal::Missing)?;
-        let authorization = header.to_str().ok().and_then(Authorization::parse).ok_or(Refusal::Malformed)?;
+        let text = header.to_str().map_err(|_| Refusal::Malformed)?;
+        if text.trim_start().get(..BEARER.len()).is_some_and(|scheme| scheme.eq_ignore_ascii_case(BEARER)) {
+            return Err(Refusal::ApiKey);
+        }
+        let authorization = Authorization::parse(text).ok_or(Refusal::Malformed)?;
         let region_fits = options.regions.is_empty() || options.regions.iter().any(|r| r == authorization.region);
-        if authorization.service != sign::SERVICE || !region_fits {
+        if authorization.service != head.service || !region_fits {
             return Err(Refusal::Scope);
         }
         let x_date = only(head.headers, "x-date").and_then(|v| v.to_str().ok()).ok_or(Refusal::Date)?;

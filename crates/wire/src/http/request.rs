@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::http::{HeaderMap, Uri, header};
 use bytes::Bytes;
-use knarr_base::Result;
+use knarr_base::{Error, Result};
 use knarr_service::Principal;
 use knarr_service::buckets::{ByteStream, ObjectInfo};
 use sha2::{Digest, Sha256};
@@ -123,10 +123,25 @@ impl<'a> Args<'a> {
     }
 }
 
+/// The cause of an error about a parameter that is not there: one dialect has a code of its own for that.
+#[derive(Debug, thiserror::Error)]
+#[error("a parameter is missing")]
+struct Missing;
+
 /// # Errors
 /// `Kind::Invalid` naming the parameter that is missing.
 pub(crate) fn required<T>(name: &str, value: Option<T>) -> Result<T> {
-    value.ok_or_else(|| invalid(format!("{name} is required")))
+    value.ok_or_else(|| missing(format!("{name} is required")))
+}
+
+/// An error about a parameter that is not there.
+pub(crate) fn missing(text: impl Into<String>) -> Error {
+    invalid(text).with_source(Missing)
+}
+
+/// True for what [`missing`] made.
+pub(crate) fn is_missing(error: &Error) -> bool {
+    std::error::Error::source(error).is_some_and(|cause| cause.is::<Missing>())
 }
 
 fn utf8(bytes: Cow<'_, [u8]>) -> Option<Cow<'_, str>> {

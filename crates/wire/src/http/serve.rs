@@ -27,13 +27,12 @@ use tokio::time::timeout;
 use crate::auth::volc::Head;
 use crate::auth::{Auth, Caller};
 use crate::http::body::{self, Incoming};
+use crate::http::failure::{Failure, Refused};
 use crate::http::limit::{Budget, Limits};
 use crate::http::quota::Quotas;
 use crate::http::request::{Answer, Signed};
 use crate::metric;
-use crate::route::{Call, Route};
-use crate::vikingdb::envelope;
-use crate::vikingdb::error::{self, Failure};
+use crate::route::{self, Call, Route};
 use crate::vikingdb::request_id::{RequestId, RequestIds};
 
 /// Finds the secret and rights of an access key.
@@ -56,6 +55,8 @@ pub(crate) struct Gate {
 }
 
 const UNKNOWN_ROUTE: &str = "unknown";
+/// The code of every success, as metrics name it.
+const SUCCESS: &str = "0";
 
 impl Gate {
     pub(crate) fn new(auth: Auth, quotas: Quotas, clock: SharedClock, lookup: Lookup, dispatch: Dispatch) -> Self {
@@ -88,11 +89,12 @@ impl Gate {
         let shared = Arc::new(Mutex::new(Incoming::new(body, &parts.headers, self.limits.clone())));
         let outcome = self.handle(route.call, parts, &shared, id).await;
         let (code, response) = match outcome {
-            Ok(answer) => (error::SUCCESS_LABEL, success(answer, id)),
+            Ok(answer) => (SUCCESS, success(answer, id)),
             Err(failure) => {
-                log(route.path, id, &failure);
+                let refused = route.call.refuse(&failure, id);
+                log(route.path, id, refused.code, &failure.error);
                 let drained = shared.lock().await.drain().await;
-                (failure.row.label, refusal(&failure, id, drained))
+                (refused.code, refusal(refused, id, drained))
             }
         };
         metric::record(route.path, code, self.clock.monotonic().saturating_sub(started));
@@ -103,11 +105,11 @@ impl Gate {
     pub(crate) async fn serve_unknown(&self, request: Request) -> Response {
         let started = self.clock.monotonic();
         let id = self.ids.next(self.clock.now_ms());
-        let failure = Failure::new(&error::UNKNOWN_PATH, Error::new(Kind::Unsupported, "no such path"));
         let (parts, body) = request.into_parts();
+        let refused = route::refuse_unknown(parts.uri.path(), id);
         let drained = Incoming::new(body, &parts.headers, self.limits.clone()).drain().await;
-        metric::record(UNKNOWN_ROUTE, failure.row.label, self.clock.monotonic().saturating_sub(started));
-        refusal(&failure, id, drained)
+        metric::record(UNKNOWN_ROUTE, refused.code, self.clock.monotonic().saturating_sub(started));
+        refusal(refused, id, drained)
     }
 
     async fn handle(
@@ -118,12 +120,12 @@ impl Gate {
         id: RequestId,
     ) -> Result<Answer, Failure> {
         let declared = self.check_framing(call, &parts)?;
-        let caller = self.authenticate(&parts).await?;
-        let _turn = self.quotas.take(&caller.principal.key, self.clock.monotonic())?;
-        if parts.method != Method::GET && parts.method != Method::POST {
-            let wrong = Error::new(Kind::Unsupported, "only GET and POST");
-            return Err(Failure::new(&error::WRONG_METHOD, wrong));
+        if let Some(answer) = call.unsigned(id) {
+            return open(&parts, declared).map(|()| answer);
         }
+        let caller = self.authenticate(call, &parts).await?;
+        let _turn = self.quotas.take(&caller.principal.key, self.clock.monotonic())?;
+        check_method(&parts)?;
         let signed =
             |body| Signed { principal: caller.principal, uri: parts.uri, headers: parts.headers, body, request_id: id };
         if call.streams() {
@@ -132,7 +134,7 @@ impl Gate {
             return self.run(call, signed(Bytes::new()), Some(stream)).await;
         }
         let collected = shared.lock().await.collect(declared, &self.body_budget).await;
-        let collected = collected.map_err(too_large)?;
+        let collected = collected.map_err(Failure::of_body)?;
         body::check_hash(Sha256::digest(&collected.bytes).into(), &caller.body_sha256)?;
         let _slot = self.in_flight.take(1)?;
         let answer = timeout(self.limits.request_timeout, self.run(call, signed(collected.bytes.clone()), None)).await;
@@ -148,13 +150,15 @@ impl Gate {
         let declared = body::declared_length(&parts.headers)?;
         let most = if call.streams() { self.limits.object_bytes } else { self.limits.body_bytes as u64 };
         if declared.is_some_and(|length| length > most) {
-            return Err(too_large(Error::new(Kind::TooLarge, format!("a body has at most {most} bytes"))));
+            let large = Error::new(Kind::TooLarge, format!("a body has at most {most} bytes"));
+            return Err(Failure::of_body(large));
         }
         Ok(declared)
     }
 
-    async fn authenticate(&self, parts: &Parts) -> Result<Caller> {
+    async fn authenticate(&self, call: Call, parts: &Parts) -> Result<Caller> {
         let head = Head {
+            service: call.service(),
             method: parts.method.as_str(),
             path: parts.uri.path(),
             query: parts.uri.query().unwrap_or_default(),
@@ -166,18 +170,20 @@ impl Gate {
     /// Runs the handler. A panic in it fails this request and nothing else.
     async fn run(&self, call: Call, request: Signed, stream: Option<ByteStream>) -> Result<Answer, Failure> {
         match AssertUnwindSafe((self.dispatch)(call, request, stream)).catch_unwind().await {
-            Ok(answer) => answer.map_err(|error| Failure::of(call, error)),
+            Ok(answer) => answer.map_err(Failure::of_call),
             Err(panic) => Err(Error::new(Kind::Internal, panic_text(panic.as_ref())).into()),
         }
     }
 }
 
-/// A body over its bound has a status of its own; a list over its bound has not.
-fn too_large(error: Error) -> Failure {
-    match error.kind() {
-        Kind::TooLarge => Failure::new(&error::BODY_TOO_LARGE, error),
-        _ => error.into(),
-    }
+/// A call that asks for no signature takes no body either: nothing of a stranger's is kept.
+fn open(parts: &Parts, declared: Option<u64>) -> Result<(), Failure> {
+    check_method(parts)?;
+    if declared == Some(0) { Ok(()) } else { Err(Error::new(Kind::Invalid, "this call takes no body").into()) }
+}
+
+fn check_method(parts: &Parts) -> Result<(), Failure> {
+    if parts.method == Method::GET || parts.method == Method::POST { Ok(()) } else { Err(Failure::wrong_method()) }
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> String {
@@ -186,12 +192,12 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
 }
 
 /// Faults of ours loudly, the caller's quietly; both here and nowhere else.
-fn log(route: &'static str, id: RequestId, failure: &Failure) {
-    let (request_id, code, error) = (id.as_str(), failure.row.code, failure.error.chain());
-    if failure.error.kind().server_fault() {
-        tracing::error!(route, request_id, code, error, "request failed");
+fn log(route: &'static str, id: RequestId, code: &'static str, error: &Error) {
+    let (request_id, chain) = (id.as_str(), error.chain());
+    if error.kind().server_fault() {
+        tracing::error!(route, request_id, code, error = chain, "request failed");
     } else {
-        tracing::debug!(route, request_id, code, error, "request refused");
+        tracing::debug!(route, request_id, code, error = chain, "request refused");
     }
 }
 
@@ -202,8 +208,8 @@ fn success(answer: Answer, id: RequestId) -> Response {
     }
 }
 
-fn refusal(failure: &Failure, id: RequestId, drained: bool) -> Response {
-    let mut response = json_response(failure.row.status, envelope::failure(id, failure), id);
+fn refusal(refused: Refused, id: RequestId, drained: bool) -> Response {
+    let mut response = json_response(refused.status, refused.body, id);
     if !drained {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }

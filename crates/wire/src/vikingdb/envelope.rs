@@ -1,7 +1,6 @@
 //! The frame of every JSON answer, compact and in the vendor's order (docs/wire/vikingdb.md section 2.1).
 
 use crate::json;
-use crate::vikingdb::error::Failure;
 use crate::vikingdb::request_id::RequestId;
 
 /// A success without `data`.
@@ -32,11 +31,10 @@ pub(crate) fn data_and(id: RequestId, write: impl FnOnce(&mut Vec<u8>), extend: 
 }
 
 /// A failure.
-pub(crate) fn failure(id: RequestId, failure: &Failure) -> Vec<u8> {
-    let text = failure.text();
+pub(crate) fn failure(id: RequestId, code: u32, text: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(192 + 2 * text.len());
-    open(&mut out, failure.row.code, &text, id);
-    close(&mut out, &text);
+    open(&mut out, code, text, id);
+    close(&mut out, text);
     out
 }
 

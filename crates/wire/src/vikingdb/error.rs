@@ -5,25 +5,24 @@ use std::borrow::Cow;
 use axum::http::StatusCode;
 use knarr_base::{Error, Kind, limit};
 
+use crate::http::failure::{Failure, Place, Refused};
 use crate::route;
-use crate::vikingdb::Call;
-
-/// The code of every success, as metrics name it.
-pub(crate) const SUCCESS_LABEL: &str = "0";
+use crate::vikingdb::request_id::RequestId;
+use crate::vikingdb::{Call, envelope};
 
 /// What a caller sees of a kind.
 #[derive(Debug)]
-pub(crate) struct Row {
-    pub(crate) code: u32,
+struct Row {
+    code: u32,
     /// The code as text, for metrics.
-    pub(crate) label: &'static str,
-    pub(crate) status: StatusCode,
+    label: &'static str,
+    status: StatusCode,
     text: Text,
 }
 
 /// How the message is made.
 #[derive(Debug)]
-enum Text {
+pub(super) enum Text {
     /// This, whatever the cause: nothing more may be told, or there is nothing to tell.
     Fixed(&'static str),
     /// This, a colon without a blank, and the error's own sentence.
@@ -34,7 +33,7 @@ enum Text {
 
 macro_rules! rows {
     ($($(#[$doc:meta])* $name:ident = $code:literal $status:ident $text:expr;)*) => {
-        $($(#[$doc])* pub(crate) static $name: Row =
+        $($(#[$doc])* static $name: Row =
             Row { code: $code, label: stringify!($code), status: StatusCode::$status, text: $text };)*
         #[cfg(test)]
         static ALL: &[&Row] = &[$(&$name),*];
@@ -102,47 +101,44 @@ fn row(kind: Kind) -> &'static Row {
     }
 }
 
-/// A failed request: what the caller sees, and the error for the log.
-#[derive(Debug)]
-pub(crate) struct Failure {
-    pub(crate) row: &'static Row,
-    pub(crate) error: Error,
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self { row: row(error.kind()), error }
+/// The row of a failed request.
+fn row_of(call: Option<route::Call>, failure: &Failure) -> &'static Row {
+    let kind = failure.error.kind();
+    match (failure.place, call) {
+        (Place::Path, _) => &UNKNOWN_PATH,
+        (Place::Method, _) => &WRONG_METHOD,
+        (Place::Body, _) => &BODY_TOO_LARGE,
+        (Place::Call, Some(route::Call::Vikingdb(call))) if kind.server_fault() => fault(call, kind),
+        (Place::Gate | Place::Call, _) => row(kind),
     }
 }
 
-impl Failure {
-    pub(crate) fn new(row: &'static Row, error: Error) -> Self {
-        Self { row, error }
+/// Faults of ours while writing, deleting or searching have codes of their own.
+fn fault(call: Call, kind: Kind) -> &'static Row {
+    match call {
+        _ if kind == Kind::EmbeddingFailed => row(kind),
+        Call::Upsert | Call::UpdateRows => &UPSERT_FAILED,
+        Call::Search | Call::Aggregate | Call::Sort => &SEARCH_FAILED,
+        Call::IndexFetch => &INDEX_FETCH_FAILED,
+        Call::DeleteRows => &DELETE_FAILED,
+        _ => row(kind),
     }
+}
 
-    /// A failure of this call: faults of ours while writing, deleting or searching have codes of their own.
-    pub(crate) fn of(call: route::Call, error: Error) -> Self {
-        use route::Call::Vikingdb;
-        match call {
-            Vikingdb(Call::Upsert | Call::UpdateRows) if error.kind().server_fault() => {
-                Self::new(&UPSERT_FAILED, error)
-            }
-            _ if error.kind() == Kind::EmbeddingFailed => error.into(),
-            Vikingdb(Call::Search | Call::Aggregate | Call::Sort) if error.kind().server_fault() => {
-                Self::new(&SEARCH_FAILED, error)
-            }
-            Vikingdb(Call::IndexFetch) if error.kind().server_fault() => Self::new(&INDEX_FETCH_FAILED, error),
-            Vikingdb(Call::DeleteRows) if error.kind().server_fault() => Self::new(&DELETE_FAILED, error),
-            _ => error.into(),
-        }
-    }
+/// The answer to a failed call; `None` where there is no such path.
+pub(crate) fn refuse(call: Option<route::Call>, failure: &Failure, id: RequestId) -> Refused {
+    let row = row_of(call, failure);
+    let text = row.text.of(&failure.error);
+    Refused { status: row.status, code: row.label, body: envelope::failure(id, row.code, &text) }
+}
 
+impl Text {
     /// The message.
-    pub(crate) fn text(&self) -> Cow<'_, str> {
-        match self.row.text {
+    pub(super) fn of<'e>(&self, error: &'e Error) -> Cow<'e, str> {
+        match self {
             Text::Fixed(text) => Cow::Borrowed(text),
-            Text::Prefix(prefix) => Cow::Owned(format!("{prefix}:{}", short(self.error.message()))),
-            Text::Own => Cow::Borrowed(short(self.error.message())),
+            Text::Prefix(prefix) => Cow::Owned(format!("{prefix}:{}", short(error.message()))),
+            Text::Own => Cow::Borrowed(short(error.message())),
         }
     }
 }
@@ -154,3 +150,5 @@ fn short(text: &str) -> &str {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::KINDS;

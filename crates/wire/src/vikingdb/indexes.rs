@@ -59,7 +59,7 @@ pub(super) async fn fetch(service: &Service, dialect: &Dialect, request: &Signed
     let items = Items {
         fetched: index.fetch(keys, &search::partition(partition)?)?,
         fields: index.projection(shown, false)?,
-        vectors: index.vector_columns()?,
+        vectors: index.vector_columns("vector", "sparse_vector")?,
         dimension: index.schema().vector().map(|(_, dim)| dim),
         key_name: if replace_primary { rows::PRIMARY_KEY } else { index.schema().key_name() },
     };

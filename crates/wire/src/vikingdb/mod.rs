@@ -13,6 +13,7 @@ pub(crate) mod request_id;
 mod routes;
 mod search;
 mod tasks;
+pub(crate) mod v2;
 
 use knarr_base::{Error, Kind, Result};
 use knarr_service::Service;

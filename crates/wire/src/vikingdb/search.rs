@@ -34,7 +34,8 @@ pub(super) async fn search(service: &Service, request: &Signed) -> Result<Answer
     Ok(Answer::Json(envelope::data_and(request.request_id, |out| items.write(out), extend.as_deref())))
 }
 
-async fn embed(index: &OpenIndex, raw: &Raw) -> Result<Vec<f32>> {
+/// The vector of what a model has to read.
+pub(super) async fn embed(index: &OpenIndex, raw: &Raw) -> Result<Vec<f32>> {
     match raw {
         Raw::Text(text) => index.embed(text.clone()).await,
         Raw::Image => Err(Error::new(Kind::EmbeddingFailed, "no model here takes images")),
@@ -96,7 +97,7 @@ const LARGE_SCORE: f32 = 1e13;
 
 /// A float always has a fraction, and a large one no exponent: the Java client takes `36` and `1e13` for integers, and
 /// then its sort fails.
-fn write_score(score: Score, out: &mut Vec<u8>) {
+pub(super) fn write_score(score: Score, out: &mut Vec<u8>) {
     let written = match score {
         Score::Float(x) if x.abs() >= LARGE_SCORE => {
             out.extend_from_slice(format!("{x}.0").as_bytes());
@@ -108,7 +109,7 @@ fn write_score(score: Score, out: &mut Vec<u8>) {
     written.expect("finite numbers are written into memory");
 }
 
-fn write_list<T>(out: &mut Vec<u8>, items: impl Iterator<Item = T>, write: impl Fn(T, &mut Vec<u8>)) {
+pub(super) fn write_list<T>(out: &mut Vec<u8>, items: impl Iterator<Item = T>, write: impl Fn(T, &mut Vec<u8>)) {
     out.push(b'[');
     for (n, item) in items.enumerate() {
         if n > 0 {
@@ -132,7 +133,14 @@ pub(super) async fn aggregate(service: &Service, request: &Signed) -> Result<Ans
 fn write_groups(groups: &Groups, field: Option<&str>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"agg_op\":\"count\",\"group_by_field\":");
     json::write_text(field.unwrap_or_default(), out);
-    out.extend_from_slice(b",\"agg_result\":{");
+    out.extend_from_slice(b",\"agg_result\":");
+    write_counts(groups, if field.is_none() { &["_total"] } else { &[] }, out);
+    out.push(b'}');
+}
+
+/// An object of the total, under each of these names, and of every group.
+pub(super) fn write_counts(groups: &Groups, totals: &[&str], out: &mut Vec<u8>) {
+    out.push(b'{');
     let member = |name: &str, rows: u64, out: &mut Vec<u8>| {
         if out.last() != Some(&b'{') {
             out.push(b',');
@@ -140,8 +148,8 @@ fn write_groups(groups: &Groups, field: Option<&str>, out: &mut Vec<u8>) {
         json::write_text(name, out);
         out.extend_from_slice(format!(":{rows}").as_bytes());
     };
-    if field.is_none() {
-        member("_total", groups.total, out);
+    for name in totals {
+        member(name, groups.total, out);
     }
     for group in &groups.groups {
         match &group.value {
@@ -151,7 +159,7 @@ fn write_groups(groups: &Groups, field: Option<&str>, out: &mut Vec<u8>) {
             value::Value::Float(_) | value::Value::IntList(_) | value::Value::StrList(_) => {}
         }
     }
-    out.extend_from_slice(b"}}");
+    out.push(b'}');
 }
 
 pub(super) async fn sort(service: &Service, request: &Signed) -> Result<Answer> {

@@ -77,7 +77,7 @@ proptest! {
                 headers.append(HeaderName::from_static(names[name]), value);
             }
         }
-        let head = Head { method: "POST", path: &path, query: &query, headers: &headers };
+        let head = Head { service: sign::SERVICE, method: "POST", path: &path, query: &query, headers: &headers };
         prop_assert!(Claim::read(&head, &Options::default(), NOW_MS).is_err());
     }
 }

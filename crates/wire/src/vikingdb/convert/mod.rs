@@ -5,6 +5,7 @@ pub(crate) mod index;
 pub(crate) mod rows;
 pub(crate) mod search;
 pub(crate) mod task;
+pub(crate) mod tuning;
 
 use knarr_base::{Error, Kind, Result};
 use serde::Serialize;

@@ -9,9 +9,14 @@ use crate::json::{self, Value, invalid};
 /// The key's name for clients that do not know its own.
 pub(crate) const PRIMARY_KEY: &str = "__primary_key";
 
-/// Seconds; absent, `null` and 0 mean never.
+/// `ttl` of a call.
 pub(crate) fn ttl(args: &Args<'_>) -> Result<i64> {
-    let ttl = args.int("ttl")?.unwrap_or(0);
+    seconds(args.int("ttl")?)
+}
+
+/// Seconds; absent, `null` and 0 mean never.
+pub(crate) fn seconds(ttl: Option<i64>) -> Result<i64> {
+    let ttl = ttl.unwrap_or(0);
     if (0..=limit::TTL_SECONDS).contains(&ttl) {
         Ok(ttl)
     } else {
@@ -21,26 +26,33 @@ pub(crate) fn ttl(args: &Args<'_>) -> Result<i64> {
 
 /// The raw text of the `fields` array.
 pub(crate) fn fields<'a>(args: &'a Args<'_>) -> Result<&'a str> {
-    let raw = required(ROWS, args.raw(ROWS))?;
-    if raw.starts_with('[') { Ok(raw) } else { Err(invalid("fields must be a list of rows")) }
+    list(ROWS, args.raw(ROWS))
+}
+
+/// Raw text that must be there and begin a list.
+pub(crate) fn list<'a>(name: &str, raw: Option<&'a str>) -> Result<&'a str> {
+    let raw = required(name, raw)?;
+    if raw.starts_with('[') { Ok(raw) } else { Err(invalid(format!("{name} must be a list of rows"))) }
 }
 
 /// `primary_keys`: one key or a list of them, integers or strings; `None` if absent.
 pub(crate) fn keys(args: &Args<'_>) -> Result<Option<Vec<Key>>> {
-    let Some(value) = args.value("primary_keys")? else {
-        return Ok(None);
-    };
+    args.value("primary_keys")?.map(|value| some_keys("primary_keys", value)).transpose()
+}
+
+/// One key or a list of at most as many as a call has rows.
+pub(crate) fn some_keys(name: &str, value: Value) -> Result<Vec<Key>> {
     let list = match value {
         Value::List(list) => list,
         single => vec![single],
     };
     if list.is_empty() || list.len() > limit::ROWS_PER_CALL {
-        return Err(invalid(format!("primary_keys must hold 1 to {} keys", limit::ROWS_PER_CALL)));
+        return Err(invalid(format!("{name} must hold 1 to {} keys", limit::ROWS_PER_CALL)));
     }
-    list.into_iter().map(key).collect::<Result<_>>().map(Some)
+    list.into_iter().map(key).collect()
 }
 
-pub(super) fn key(value: Value) -> Result<Key> {
+pub(crate) fn key(value: Value) -> Result<Key> {
     match value {
         Value::Int(number) => Ok(Key::Int(number)),
         Value::Text(text) if text.len() <= limit::KEY_BYTES => Ok(Key::Str(text.into())),

@@ -3,7 +3,7 @@
 //! Shapes are read first and without the index; what they mean, which needs its fields, comes after the index was
 //! found. A member that is not known is refused: a filter under a misspelt name would widen an answer.
 
-use knarr_base::search::{Post, PostOp, Sparse};
+use knarr_base::search::{Post, Sparse};
 use knarr_base::value::{Key, Number};
 use knarr_base::{Result, limit};
 use knarr_service::indexes::{AggregateRequest, Explain, OpenIndex, OrderBy, Partition, Planned, SearchRequest};
@@ -11,31 +11,26 @@ use serde_json::value::RawValue;
 
 use super::index::texts;
 use super::rows;
+use super::tuning::{Tuning, most_input, size};
 use crate::http::request::{Args, required};
-use crate::json::{self, Members, Object, Value, invalid};
+use crate::json::{Members, Object, Value, invalid};
 use crate::vikingdb::{filter, model};
 
-const DEFAULT_LIMIT: usize = 10;
-const DEFAULT_DENSE_WEIGHT: f64 = 0.5;
+pub(crate) const DEFAULT_LIMIT: usize = 10;
 const DEFAULT_PARTITION: &str = "default";
 
 /// A search as it was written.
 #[derive(Debug)]
 pub(crate) struct Form<'a> {
-    order: Order<'a>,
-    filter: Option<Value>,
-    partition: Partition,
-    keys_in: Vec<Key>,
-    keys_not_in: Vec<Key>,
-    limit: usize,
-    offset: usize,
-    dense_weight: f64,
-    ops: Vec<PostOp>,
-    ops_input: Option<usize>,
-    scale: f64,
-    exact_up_to: Option<u64>,
-    exact_up_to_ratio: Option<f64>,
-    /// `extend.search_count` is wanted.
+    pub(crate) order: Order<'a>,
+    pub(crate) filter: Option<Value>,
+    pub(crate) partition: Partition,
+    pub(crate) keys_in: Vec<Key>,
+    pub(crate) keys_not_in: Vec<Key>,
+    pub(crate) limit: usize,
+    pub(crate) offset: usize,
+    pub(crate) tuning: Tuning,
+    /// The number of rows that pass the filter is wanted.
     pub(crate) count: bool,
     /// `None`: every scalar field.
     pub(crate) output_fields: Option<Vec<String>>,
@@ -45,8 +40,9 @@ pub(crate) struct Form<'a> {
     pub(crate) explain: bool,
 }
 
+/// What a search is ordered by.
 #[derive(Debug)]
-enum Order<'a> {
+pub(crate) enum Order<'a> {
     /// Raw texts of the vectors.
     Vectors(Vec<&'a str>, Vec<Sparse>),
     Keys(Vec<Key>),
@@ -107,12 +103,7 @@ impl<'a> Form<'a> {
             keys_not_in: keys("primary_key_not_in", &search)?,
             limit: size("limit", &search)?.unwrap_or(DEFAULT_LIMIT),
             offset: size("offset", &search)?.unwrap_or(0),
-            dense_weight: search.number("dense_weight")?.unwrap_or(DEFAULT_DENSE_WEIGHT),
-            ops: search.value("post_process_ops")?.map_or(Ok(Vec::new()), post_ops)?,
-            ops_input: size("post_process_input_limit", &search)?,
-            scale: search.number("scale_k")?.unwrap_or(1.0),
-            exact_up_to: size("filter_pre_ann_limit", &search)?.map(|n| n as u64),
-            exact_up_to_ratio: search.number("filter_pre_ann_ratio")?.map(not_negative).transpose()?,
+            tuning: Tuning::parse(&search)?,
             count: search.flag("need_search_count")?.unwrap_or(false),
             output_fields: output_fields(search.value("output_fields")?)?,
             with_vector: search.flag("need_return_vector")?.unwrap_or(false),
@@ -141,7 +132,8 @@ impl<'a> Form<'a> {
     /// # Errors
     /// `Kind::InvalidFilter`, `Kind::InvalidVector`.
     pub(crate) fn request(&self, index: &OpenIndex, embedded: Option<Vec<f32>>) -> Result<SearchRequest> {
-        let vectors = |dense, sparse| OrderBy::Vectors { dense, sparse, dense_weight: self.dense_weight as f32 };
+        let Tuning { dense_weight, ops, ops_input, scale, exact_up_to, exact_up_to_ratio } = &self.tuning;
+        let vectors = |dense, sparse| OrderBy::Vectors { dense, sparse, dense_weight: *dense_weight as f32 };
         let order = match &self.order {
             Order::Vectors(dense, sparse) => {
                 let dense = dense.iter().map(|raw| index.query_vector(raw)).collect::<Result<_>>()?;
@@ -152,8 +144,7 @@ impl<'a> Form<'a> {
             Order::Scalar { field, descending } => OrderBy::Scalar { field: field.clone(), descending: *descending },
             Order::Random => OrderBy::Random,
         };
-        let most = limit::POST_OPS_INPUT.min(self.limit.saturating_mul(limit::POST_OPS_INPUT_PER_ROW));
-        let input = self.ops_input.unwrap_or(limit::POST_OPS_INPUT_DEFAULT.min(most));
+        let input = ops_input.unwrap_or_else(|| limit::POST_OPS_INPUT_DEFAULT.min(most_input(self.limit)));
         Ok(SearchRequest {
             order,
             filter: filter::parse(self.filter.clone().unwrap_or(Value::Null))?,
@@ -162,24 +153,30 @@ impl<'a> Form<'a> {
             keys_not_in: self.keys_not_in.clone(),
             limit: self.limit,
             offset: self.offset,
-            post: Post { ops: self.ops.clone(), input },
-            scale: self.scale,
-            exact_up_to: self.exact_up_to,
-            exact_up_to_ratio: self.exact_up_to_ratio,
+            post: Post { ops: ops.clone(), input },
+            scale: *scale,
+            exact_up_to: *exact_up_to,
+            exact_up_to_ratio: *exact_up_to_ratio,
             count: self.count,
         })
     }
 }
 
 /// A parameter that is an object, its members as raw text.
-fn object<'a>(name: &str, raw: &'a str) -> Result<Object<'a>> {
+pub(crate) fn object<'a>(name: &str, raw: &'a str) -> Result<Object<'a>> {
     if !raw.starts_with('{') {
         return Err(invalid(format!("{name} must be an object")));
     }
     Object::parse(raw.as_bytes())
 }
 
-fn known(what: &str, object: &Object<'_>, names: &[&str]) -> Result<()> {
+/// A member that is an object, or nothing, which is one without members.
+pub(crate) fn optional_object<'a>(name: &str, within: &Object<'a>) -> Result<Object<'a>> {
+    within.raw(name).filter(|raw| *raw != "null").map_or_else(|| Ok(Object::default()), |raw| object(name, raw))
+}
+
+/// Refuses a member that is not among `names`.
+pub(crate) fn known(what: &str, object: &Object<'_>, names: &[&str]) -> Result<()> {
     match object.names().find(|name| !names.contains(name)) {
         None => Ok(()),
         Some(name) => Err(invalid(format!("{what} does not know {name:?}"))),
@@ -230,16 +227,20 @@ fn sparse_vectors(value: Value) -> Result<Vec<Sparse>> {
     if list.len() > limit::SEARCH_QUERIES {
         return Err(invalid(format!("sparse_vectors has at most {} entries", limit::SEARCH_QUERIES)));
     }
+    list.into_iter().map(sparse_vector).collect()
+}
+
+/// Weights by token.
+pub(crate) fn sparse_vector(value: Value) -> Result<Sparse> {
     let weight = |(token, value)| match value {
         Value::Int(n) => Ok((token, n as f32)),
         Value::Float(x) => Ok((token, x as f32)),
-        _ => Err(invalid("weights of sparse_vectors must be numbers")),
+        _ => Err(invalid("weights of a sparse vector must be numbers")),
     };
-    let one = |value| match value {
+    match value {
         Value::Map(Members(members)) => Sparse::new(members.into_iter().map(weight).collect::<Result<_>>()?),
-        _ => Err(invalid("sparse_vectors must be a list of objects")),
-    };
-    list.into_iter().map(one).collect()
+        _ => Err(invalid("a sparse vector must be an object")),
+    }
 }
 
 fn by_raw(raw: &str) -> Result<Order<'_>> {
@@ -257,12 +258,17 @@ fn by_scalar(raw: &str) -> Result<Order<'_>> {
     let order = object("order_by_scalar", raw)?;
     known("order_by_scalar", &order, &["field_name", "order"])?;
     let field = required("field_name", order.text("field_name")?)?;
-    let descending = match order.text("order")?.as_deref() {
-        Some("asc") => false,
-        Some("desc") | None => true,
-        Some(_) => return Err(invalid("order must be asc or desc")),
-    };
-    Ok(Order::Scalar { field, descending })
+    Ok(Order::Scalar { field, descending: descending(order.text("order")?)?.unwrap_or(true) })
+}
+
+/// A direction by its word.
+pub(crate) fn descending(order: Option<String>) -> Result<Option<bool>> {
+    match order.as_deref() {
+        None => Ok(None),
+        Some("asc") => Ok(Some(false)),
+        Some("desc") => Ok(Some(true)),
+        Some(_) => Err(invalid("order must be asc or desc")),
+    }
 }
 
 /// One partition or a list of them, texts or integers.
@@ -293,16 +299,7 @@ pub(crate) fn output_fields(value: Option<Value>) -> Result<Option<Vec<String>>>
     value.map(|value| texts("output_fields", value, limit::FIELDS + 1)).transpose()
 }
 
-fn size(name: &str, search: &Object<'_>) -> Result<Option<usize>> {
-    let wrong = |_| invalid(format!("{name} must not be negative"));
-    search.int(name)?.map(|n| usize::try_from(n).map_err(wrong)).transpose()
-}
-
-fn not_negative(x: f64) -> Result<f64> {
-    if x >= 0.0 { Ok(x) } else { Err(invalid("filter_pre_ann_ratio must not be negative")) }
-}
-
-fn keys(name: &str, search: &Object<'_>) -> Result<Vec<Key>> {
+pub(crate) fn keys(name: &str, search: &Object<'_>) -> Result<Vec<Key>> {
     search.value(name)?.map_or(Ok(Vec::new()), |value| key_list(name, value))
 }
 
@@ -316,36 +313,6 @@ fn key_list(name: &str, value: Value) -> Result<Vec<Key>> {
         return Err(invalid(format!("{name} has at most {} keys", limit::FILTER_VALUES)));
     }
     list.into_iter().map(rows::key).collect()
-}
-
-fn post_ops(value: Value) -> Result<Vec<PostOp>> {
-    match value {
-        Value::List(list) if list.len() <= limit::POST_OPS => list.into_iter().map(post_op).collect(),
-        _ => Err(invalid(format!("post_process_ops must be a list of at most {} objects", limit::POST_OPS))),
-    }
-}
-
-fn post_op(value: Value) -> Result<PostOp> {
-    let Value::Map(mut members) = value else {
-        return Err(invalid("an entry of post_process_ops is an object with an op"));
-    };
-    let mut text = |name: &str| required(name, json::text(name, members.take(name))?);
-    let (op, field) = (text("op")?, text("field")?);
-    let post = match op.as_str() {
-        "string_match" => PostOp::Match { field, pattern: text("pattern")? },
-        "string_contain" => PostOp::Contain { field, pattern: text("pattern")? },
-        "string_like" => PostOp::Like { field, pattern: text("pattern")? },
-        "enum_freq_limiter" => {
-            let threshold = required("threshold", json::int("threshold", members.take("threshold"))?)?;
-            let threshold = u64::try_from(threshold).map_err(|_| invalid("threshold must be at least 1"))?;
-            PostOp::PerValue { field, threshold }
-        }
-        _ => return Err(invalid(format!("unknown op {op:?} in post_process_ops"))),
-    };
-    match members.0.first() {
-        None => Ok(post),
-        Some((name, _)) => Err(invalid(format!("op {op} does not know {name:?}"))),
-    }
 }
 
 /// An aggregation as it was written.
@@ -368,14 +335,26 @@ impl AggForm {
         known("search", &search, &MEMBERS)?;
         let agg = object("agg", required("agg", args.raw("agg"))?)?;
         known("agg", &agg, &["op", "field", "cond", "gt"])?;
+        Self::counted(
+            &agg,
+            agg.text("field")?.filter(|field| !field.is_empty()),
+            search.value("filter")?,
+            partition(search.value("partition")?)?,
+        )
+    }
+
+    /// With `op` and `cond`, which both versions of the API call so, read from `agg`.
+    pub(crate) fn counted(
+        agg: &Object<'_>,
+        field: Option<String>,
+        filter: Option<Value>,
+        partition: Partition,
+    ) -> Result<Self> {
         match required("op", agg.text("op")?)?.as_str() {
             "count" => {}
             other => return Err(invalid(format!("agg: op must be count, not {other:?}"))),
         }
-        let cond = match agg.raw("cond").filter(|raw| *raw != "null") {
-            Some(raw) => object("cond", raw)?,
-            None => Object::default(),
-        };
+        let cond = optional_object("cond", agg)?;
         known("cond", &cond, &["gt"])?;
         // The Go client's own test puts it beside the field.
         let bound = cond.value("gt")?.or(agg.value("gt")?);
@@ -384,12 +363,7 @@ impl AggForm {
             Value::Float(x) => Ok(Number::Float(x)),
             _ => Err(invalid("gt must be a number")),
         });
-        Ok(Self {
-            filter: search.value("filter")?,
-            partition: partition(search.value("partition")?)?,
-            field: agg.text("field")?.filter(|field| !field.is_empty()),
-            more_than: more_than.transpose()?,
-        })
+        Ok(Self { filter, partition, field, more_than: more_than.transpose()? })
     }
 
     /// What the index is asked for.

@@ -1,7 +1,7 @@
 use super::*;
 use crate::testing::golden;
 
-const KINDS: [Kind; 24] = [
+pub(crate) const KINDS: [Kind; 24] = [
     Kind::Unauthorized,
     Kind::Forbidden,
     Kind::Invalid,
@@ -32,8 +32,8 @@ const KINDS: [Kind; 24] = [
 #[test]
 fn the_table_of_kinds() {
     let line = |kind: Kind| {
-        let failure = Failure::from(Error::new(kind, "<sentence>"));
-        format!("{:<18} {} {} {}", format!("{kind:?}"), failure.row.code, failure.row.status.as_u16(), failure.text())
+        let (row, error) = (row(kind), Error::new(kind, "<sentence>"));
+        format!("{:<18} {} {} {}", format!("{kind:?}"), row.code, row.status.as_u16(), row.text.of(&error))
     };
     golden("kinds.txt", &KINDS.map(line).join("\n"));
 }
@@ -53,8 +53,32 @@ fn rows_agree_with_the_specification() {
 #[test]
 fn sentences_are_cut_between_characters() {
     let long = "北".repeat(limit::ERROR_MESSAGE_BYTES);
-    let failure = Failure::from(Error::new(Kind::Invalid, long));
-    let text = failure.text();
+    let error = Error::new(Kind::Invalid, long);
+    let text = INVALID_REQUEST.text.of(&error);
     assert!(text.len() <= "invalid request:".len() + limit::ERROR_MESSAGE_BYTES);
     assert!(text.ends_with('北'));
+}
+
+/// Faults of ours have codes of their own per operation; everything else is the same everywhere.
+#[test]
+fn faults_are_told_by_what_was_asked() {
+    let told = |call, kind| {
+        let failure = Failure::of_call(Error::new(kind, "x"));
+        row_of(Some(route::Call::Vikingdb(call)), &failure).code
+    };
+    for (call, code) in [
+        (Call::Upsert, 1000014),
+        (Call::UpdateRows, 1000014),
+        (Call::DeleteRows, 1000013),
+        (Call::Search, 1000021),
+        (Call::IndexFetch, 1000022),
+        (Call::TaskInfo, 1000028),
+    ] {
+        assert_eq!(told(call, Kind::Internal), code, "{call:?}");
+        assert_eq!(told(call, Kind::Invalid), 1000003, "{call:?}");
+        assert_eq!(told(call, Kind::EmbeddingFailed), 1000025, "{call:?}");
+    }
+    // Before the operation began, none of it has failed.
+    let early = Failure::from(Error::new(Kind::Unavailable, "x"));
+    assert_eq!(row_of(Some(route::Call::Vikingdb(Call::Upsert)), &early).code, 1000028);
 }

@@ -1,7 +1,9 @@
 use knarr_base::Kind;
+use knarr_base::search::PostOp;
 use proptest::prelude::*;
 
 use super::*;
+use crate::json;
 
 fn with<R>(body: &str, read: impl FnOnce(&Args<'_>) -> R) -> R {
     read(&Args::new("", body.as_bytes()).expect("arguments"))
@@ -20,7 +22,7 @@ fn the_least_search_is_a_random_one_of_ten() {
     with(&search(""), |args| {
         let form = Form::parse(args).expect("valid");
         assert!(matches!(form.order, Order::Random));
-        assert_eq!((form.limit, form.offset, form.scale, form.partition), (10, 0, 1.0, Partition::Default));
+        assert_eq!((form.limit, form.offset, form.tuning.scale, form.partition), (10, 0, 1.0, Partition::Default));
         assert!(form.output_fields.is_none() && !form.count && !form.with_vector && !form.replace_primary);
     });
 }
@@ -69,7 +71,7 @@ fn operations_keep_their_order() {
             PostOp::Like { field: b, pattern: "d%".into() },
             PostOp::PerValue { field: c, threshold: 2 },
         ];
-        assert_eq!(Form::parse(args).expect("valid").ops, expected);
+        assert_eq!(Form::parse(args).expect("valid").tuning.ops, expected);
     });
 }
 
