@@ -21,7 +21,8 @@ export BENCH_DIR KNARR_BIN
 cargo build --quiet --release -p knarr -p knarr-bench
 bench() { "$target/release/knarr-bench" "$@"; }
 head -1 /proc/loadavg
-for command in load export delete upsert engine fetch search postings startup size; do
+for command in load export delete upsert engine fetch search postings startup \
+    index-build index-search index-fetch index-upsert index-startup size; do
     echo
     bench "$@" $command
 done

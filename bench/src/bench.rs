@@ -41,9 +41,14 @@ impl Bench {
 
     /// A fresh copy of the loaded table, on disk before the clock starts.
     pub(crate) fn scratch(&self) -> io::Result<PathBuf> {
-        let to = self.dir.join("knarr_scratch");
+        self.copy(&self.table(), "knarr_scratch")
+    }
+
+    /// The same of another data directory, under this name.
+    pub(crate) fn copy(&self, from: &Path, name: &str) -> io::Result<PathBuf> {
+        let to = self.dir.join(name);
         self.remove(&to)?;
-        copy_tree(&self.table(), &to)?;
+        copy_tree(from, &to)?;
         rustix::fs::sync();
         Ok(to)
     }

@@ -17,7 +17,7 @@ use parquet::file::properties::WriterProperties;
 use serde_json::{Value, json};
 
 pub(crate) const DIM: usize = 128;
-const CENTRES: usize = 256;
+pub(crate) const CENTRES: usize = 256;
 const RANK: usize = 16;
 const NOISE: f32 = 0.2;
 /// Rows that are drawn one after another from one state.
@@ -55,11 +55,23 @@ pub(crate) fn collection(name: &str) -> Value {
     ]})
 }
 
+/// `collection/create` of the table that indexes are measured on: a row also tells its centre, so that filters can go with
+/// a query and against it.
+pub(crate) fn collection_with_centre(name: &str) -> Value {
+    let mut collection = collection(name);
+    if let Some(fields) = collection["fields"].as_array_mut() {
+        fields.push(json!({"field_name": "centre", "field_type": "int64"}));
+    }
+    collection
+}
+
 /// One row.
 pub(crate) struct Row {
     pub(crate) id: i64,
     pub(crate) user_id: i64,
-    city: usize,
+    pub(crate) city: usize,
+    /// Which of the centres its vector lies around.
+    pub(crate) centre: usize,
     tags: Vec<usize>,
     pub(crate) score: f32,
     pub(crate) created: i64,
@@ -69,7 +81,7 @@ pub(crate) struct Row {
 impl Row {
     /// Appends it as a JSON object.
     pub(crate) fn write_json(&self, out: &mut Vec<u8>) {
-        let Self { id, user_id, city, tags, score, created, vector } = self;
+        let Self { id, user_id, city, centre: _, tags, score, created, vector } = self;
         let tags = tags.iter().map(|t| format!("\"tag_{t:02}\"")).collect::<Vec<_>>().join(",");
         let head = format!(
             "{{\"id\":{id},\"user_id\":{user_id},\"city\":\"city_{city:03}\",\"tags\":[{tags}],\"created\":{created},\"score\":"
@@ -79,6 +91,13 @@ impl Row {
         out.extend_from_slice(b",\"vector\":");
         serde_json::to_writer(&mut *out, &vector[..]).expect("finite floats have a JSON form");
         out.push(b'}');
+    }
+
+    /// The same with its centre.
+    pub(crate) fn write_json_with_centre(&self, out: &mut Vec<u8>) {
+        self.write_json(out);
+        out.pop();
+        out.extend_from_slice(format!(",\"centre\":{}}}", self.centre).as_bytes());
     }
 
     /// The same row under another key.
@@ -107,6 +126,11 @@ impl Shape {
         Self { centres, bases: bases.collect() }
     }
 
+    /// Where rows lie around.
+    pub(crate) fn centres(&self) -> &[[f32; DIM]] {
+        &self.centres
+    }
+
     /// Rows `chunk * CHUNK ..` of a stream. Stream 0 is the table; others replace or extend it.
     fn chunk(&self, stream: u64, chunk: i64) -> impl Iterator<Item = Row> {
         let mut random = Random::new(stream, chunk.unsigned_abs() + 1);
@@ -131,6 +155,7 @@ impl Shape {
             id,
             user_id: random.below(10_000).cast_signed(),
             city: random.below(100) as usize,
+            centre,
             tags: (0..random.below(6)).map(|_| random.below(50) as usize).collect(),
             score: random.unit(),
             created: 1_700_000_000 + random.below(100_000_000).cast_signed(),

@@ -45,7 +45,7 @@ pub(crate) fn run(bench: &Bench, args: &upsert::Args) -> io::Result<()> {
 
 fn text(rows: &mut dyn Iterator<Item = data::Row>) -> String {
     let mut text = Vec::new();
-    load::fields(rows, &mut text);
+    load::fields(rows, data::Row::write_json, &mut text);
     String::from_utf8(text).expect("JSON is UTF-8")
 }
 

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::bench::{self, Bench, CLIENTS, TABLE};
 use crate::client::{Connection, Signer, accepted};
 use crate::data::{Random, Row, Shape};
+use crate::index::{self, Near};
 use crate::measure::{self, Noise, Spread, percentile, print_table};
 use crate::process::Server;
 
@@ -23,6 +24,18 @@ pub(crate) struct Args {
     seconds: f64,
 }
 
+/// Where rows are fetched from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum From {
+    /// The table that `load` made.
+    Table,
+    /// An index, on the table of the `index-*` commands.
+    Index,
+}
+
+/// The index that is asked.
+const NEAR: Near = Near::Ip;
+
 /// What one client saw.
 #[derive(Default)]
 struct Seen {
@@ -30,21 +43,28 @@ struct Seen {
     kept: Vec<(Vec<i64>, Vec<u8>)>,
 }
 
-pub(crate) fn run(bench: &Bench, args: &Args) -> io::Result<()> {
+pub(crate) fn run(bench: &Bench, args: &Args, from: From) -> io::Result<()> {
     let rows: Vec<Row> = Shape::new().rows(0, 0, bench.rows).collect();
-    let server = bench.start(&bench.table())?;
+    let server = match from {
+        From::Table => bench.start(&bench.table())?,
+        From::Index => bench.start(&index::table(bench)?)?,
+    };
+    if from == From::Index {
+        index::ensure(&server, &[NEAR]);
+    }
     let mut table = Vec::new();
     for (keys, reach) in [(1, "15,000"), (100, "2,000")] {
         let (mut rates, mut p50, mut p99, mut checked) = (Vec::new(), Vec::new(), Vec::new(), 0);
         let noise = Noise::start(server.pid());
         for run in 0..bench.n {
-            let (seconds, seen) = one_run(&server, bench, keys, run, args.seconds);
+            let (seconds, seen) = one_run(&server, bench, (from, keys), run, args.seconds);
             let mut latencies: Vec<f64> = seen.iter().flat_map(|s| s.latencies.iter().copied()).collect();
             latencies.sort_by(f64::total_cmp);
             rates.push(latencies.len() as f64 / seconds);
             p50.push(percentile(&latencies, 50.0) * 1000.0);
             p99.push(percentile(&latencies, 99.0) * 1000.0);
-            checked += seen.iter().flat_map(|s| &s.kept).map(|(keys, body)| check(&rows, keys, body)).sum::<usize>();
+            checked +=
+                seen.iter().flat_map(|s| &s.kept).map(|(keys, body)| check(from, &rows, keys, body)).sum::<usize>();
         }
         table.push(vec![
             format!("{keys} key{} a call", if keys == 1 { "" } else { "s" }),
@@ -57,12 +77,13 @@ pub(crate) fn run(bench: &Bench, args: &Args) -> io::Result<()> {
         ]);
     }
     bench::stop(server)?;
-    let head = ["fetch, 8 clients", "reach", "calls/s (min..max)", "p50 ms", "p99 ms", "rows compared", "foreign cpu"];
+    let title = if from == From::Table { "fetch, 8 clients" } else { "index/fetch_data, 8 clients" };
+    let head = [title, "reach", "calls/s (min..max)", "p50 ms", "p99 ms", "rows compared", "foreign cpu"];
     print_table(&head, &table);
     Ok(())
 }
 
-fn one_run(server: &Server, bench: &Bench, keys: usize, run: usize, seconds: f64) -> (f64, Vec<Seen>) {
+fn one_run(server: &Server, bench: &Bench, (from, keys): (From, usize), run: usize, seconds: f64) -> (f64, Vec<Seen>) {
     let signer = Signer::new(server.keys(), server.host(), measure::now_ms());
     let rings: Vec<Vec<(Vec<i64>, Vec<u8>)>> = (0..CLIENTS)
         .map(|client| {
@@ -72,7 +93,7 @@ fn one_run(server: &Server, bench: &Bench, keys: usize, run: usize, seconds: f64
             (0..count)
                 .map(|_| {
                     let keys = draw();
-                    let bytes = prepare(&signer, &keys);
+                    let bytes = prepare(&signer, from, &keys);
                     (keys, bytes)
                 })
                 .collect()
@@ -87,9 +108,13 @@ fn one_run(server: &Server, bench: &Bench, keys: usize, run: usize, seconds: f64
     (measure::now() - start, seen)
 }
 
-fn prepare(signer: &Signer, keys: &[i64]) -> Vec<u8> {
-    let body = json!({"collection_name": TABLE, "primary_keys": keys}).to_string();
-    signer.request("GET", "/api/collection/fetch_data", body.as_bytes())
+fn prepare(signer: &Signer, from: From, keys: &[i64]) -> Vec<u8> {
+    let (path, mut body) = ("/api/collection/fetch_data", json!({"collection_name": TABLE, "primary_keys": keys}));
+    if from == From::Table {
+        return signer.request("GET", path, body.to_string().as_bytes());
+    }
+    body["index_name"] = NEAR.name().into();
+    signer.request("GET", "/api/index/fetch_data", body.to_string().as_bytes())
 }
 
 fn client(host: &str, ring: &[(Vec<i64>, Vec<u8>)], until: f64) -> Seen {
@@ -111,16 +136,18 @@ fn client(host: &str, ring: &[(Vec<i64>, Vec<u8>)], until: f64) -> Seen {
 }
 
 /// Compares a kept answer with the data; how many rows that were.
-fn check(rows: &[Row], keys: &[i64], body: &[u8]) -> usize {
+fn check(from: From, rows: &[Row], keys: &[i64], body: &[u8]) -> usize {
     let answer: Value = serde_json::from_slice(body).expect("an answer is JSON");
     let items = answer["data"].as_array().expect("data is a list");
     assert_eq!(items.len(), keys.len());
     for (key, item) in keys.iter().zip(items) {
         let row = &rows[*key as usize];
         assert_eq!(item["id"], *key);
-        assert_eq!((&item["user_id"], &item["created"]), (&json!(row.user_id), &json!(row.created)), "row {key}");
+        // The collection answers with flat rows, the index with the vector beside the other fields.
+        let fields = if from == From::Table { item } else { &item["fields"] };
+        assert_eq!((&fields["user_id"], &fields["created"]), (&json!(row.user_id), &json!(row.created)), "row {key}");
         let float = |value: &Value| value.as_f64().map(|x| x as f32);
-        assert_eq!(float(&item["score"]), Some(row.score), "row {key}");
+        assert_eq!(float(&fields["score"]), Some(row.score), "row {key}");
         let vector = item["vector"].as_array().expect("vector is a list");
         assert!(vector.len() == row.vector.len(), "row {key}");
         assert!(vector.iter().zip(row.vector).all(|(got, want)| float(got) == Some(want)), "vector of row {key}");

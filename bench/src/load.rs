@@ -7,9 +7,10 @@ use std::thread;
 use serde_json::json;
 
 use crate::bench::{self, Bench, CLIENTS, TABLE};
-use crate::data::{self, Shape};
+use crate::data::{self, Row, Shape};
 use crate::measure::{self, print_table};
 use crate::process::Server;
+use crate::progress::Progress;
 
 /// Rows of one call.
 const CALL: i64 = 100;
@@ -20,7 +21,7 @@ pub(crate) fn run(bench: &Bench) -> io::Result<()> {
     let server = bench.start(&data)?;
     server.client().must("/api/collection/create", &data::collection(TABLE));
     let start = measure::now();
-    fill(&server, bench.rows);
+    fill(&server, bench.rows, Row::write_json);
     let loaded = measure::now() - start;
     let settled = measure::settle(server.pid());
     let stat = server.client().must("/api/collection/info", &json!({"collection_name": TABLE}))["stat"].take();
@@ -39,9 +40,13 @@ pub(crate) fn run(bench: &Bench) -> io::Result<()> {
     Ok(())
 }
 
+/// How a row becomes JSON.
+pub(crate) type Write = fn(&Row, &mut Vec<u8>);
+
 /// Upserts rows `0..rows` of the table's stream.
-fn fill(server: &Server, rows: i64) {
+pub(crate) fn fill(server: &Server, rows: i64, write: Write) {
     let (shape, next) = (Shape::new(), AtomicI64::new(0));
+    let progress = Progress::new("rows loaded", rows as u64);
     thread::scope(|scope| {
         for _ in 0..CLIENTS {
             scope.spawn(|| {
@@ -51,11 +56,12 @@ fn fill(server: &Server, rows: i64) {
                     if from >= rows {
                         break;
                     }
-                    for body in bodies(&shape, 0, from, rows.min(from + 10 * CALL)) {
+                    for body in bodies(&shape, 0, from, rows.min(from + 10 * CALL), write) {
                         let reply = client.send("POST", "/api/collection/upsert_data", &body);
                         let reply = reply.expect("the server is up");
                         assert_eq!((reply.status, reply.code), (200, 0), "{}", reply.text);
                     }
+                    progress.add(10 * CALL as u64);
                 }
             });
         }
@@ -63,30 +69,30 @@ fn fill(server: &Server, rows: i64) {
 }
 
 /// Bodies of upsert calls with rows `from..to` of a stream.
-fn bodies(shape: &Shape, stream: u64, from: i64, to: i64) -> impl Iterator<Item = Vec<u8>> {
+pub(crate) fn bodies(shape: &Shape, stream: u64, from: i64, to: i64, write: Write) -> impl Iterator<Item = Vec<u8>> {
     let mut rows = shape.rows(stream, from, to).peekable();
     std::iter::from_fn(move || {
         rows.peek()?;
-        Some(body(rows.by_ref().take(CALL as usize)))
+        Some(body(rows.by_ref().take(CALL as usize), write))
     })
 }
 
 /// The body of one upsert call.
-pub(crate) fn body(rows: impl Iterator<Item = data::Row>) -> Vec<u8> {
+pub(crate) fn body(rows: impl Iterator<Item = Row>, write: Write) -> Vec<u8> {
     let mut body = format!("{{\"collection_name\":\"{TABLE}\",\"fields\":").into_bytes();
-    fields(rows, &mut body);
+    fields(rows, write, &mut body);
     body.push(b'}');
     body
 }
 
 /// Rows as a JSON array.
-pub(crate) fn fields(rows: impl Iterator<Item = data::Row>, out: &mut Vec<u8>) {
+pub(crate) fn fields(rows: impl Iterator<Item = Row>, write: Write, out: &mut Vec<u8>) {
     out.push(b'[');
     for (at, row) in rows.enumerate() {
         if at > 0 {
             out.push(b',');
         }
-        row.write_json(out);
+        write(&row, out);
     }
     out.push(b']');
 }

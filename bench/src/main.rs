@@ -8,11 +8,13 @@ mod delete;
 mod engine;
 mod export;
 mod fetch;
+mod index;
 mod load;
 mod measure;
 mod postings;
 #[allow(dead_code, reason = "shared with the integration tests, which use the rest")]
 mod process;
+mod progress;
 mod search;
 mod size;
 mod startup;
@@ -49,6 +51,16 @@ enum Command {
     Engine(upsert::Args),
     /// Fetch by key from 8 clients.
     Fetch(fetch::Args),
+    /// Build indexes over the table.
+    IndexBuild(index::build::Args),
+    /// Search through indexes from 8 clients, with and without filters.
+    IndexSearch(index::search::Args),
+    /// Fetch by key through an index from 8 clients.
+    IndexFetch(fetch::Args),
+    /// Search beside a steady stream of upserts.
+    IndexUpsert(index::churn::Args),
+    /// Kill the server, start it, and search.
+    IndexStartup,
     /// The search structure alone, in this process.
     Search(search::Args),
     /// Filters through the postings of a segment, in this process.
@@ -69,7 +81,12 @@ fn main() -> io::Result<()> {
         Command::Delete => delete::run(&bench),
         Command::Upsert(args) => upsert::run(&bench, &args),
         Command::Engine(args) => engine::run(&bench, &args),
-        Command::Fetch(args) => fetch::run(&bench, &args),
+        Command::Fetch(args) => fetch::run(&bench, &args, fetch::From::Table),
+        Command::IndexBuild(args) => index::build::run(&bench, &args),
+        Command::IndexSearch(args) => index::search::run(&bench, &args),
+        Command::IndexFetch(args) => fetch::run(&bench, &args, fetch::From::Index),
+        Command::IndexUpsert(args) => index::churn::run(&bench, &args),
+        Command::IndexStartup => index::startup::run(&bench),
         Command::Search(args) => search::run(&bench, &args),
         Command::Postings => postings::run(&bench),
         Command::Startup => startup::run(&bench),

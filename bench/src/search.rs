@@ -1,7 +1,7 @@
 //! The search structure in this process: one thread, one query a call, recall beside every rate.
 
-mod sets;
-mod truth;
+pub(crate) mod sets;
+pub(crate) mod truth;
 
 use std::io;
 use std::path::Path;
@@ -17,7 +17,7 @@ use sets::{Floats, Set};
 use truth::Truth;
 
 /// Rows wanted of each query.
-const K: usize = 10;
+pub(crate) const K: usize = 10;
 /// Threads that build, and that compute the truth.
 const THREADS: usize = 2;
 /// Efforts of the curve; the vendor's default is among them.
@@ -88,7 +88,8 @@ fn build(bench: &Bench, set: Set, base: &Floats) -> io::Result<(Cells, Structure
     let mut made = None;
     let vectors = batches(base);
     let noise = Noise::start(std::process::id());
-    for _ in 0..bench.n.min(3) {
+    for run in 0..bench.n.min(3) {
+        eprintln!("{set}: build {} of {}", run + 1, bench.n.min(3));
         OsDisk.remove(&path)?;
         let watch = Peak::watch(std::process::id());
         let start = measure::now();
@@ -192,6 +193,7 @@ fn curve(
 ) -> io::Result<(f64, Vec<Vec<String>>)> {
     let (mut table, mut default_rate) = (Vec::new(), 0.0);
     for effort in EFFORTS {
+        eprintln!("effort {effort}");
         let (mut rates, mut recall, mut looked) = (Vec::new(), 0.0, Default::default());
         let noise = Noise::start(std::process::id());
         for _ in 0..bench.n {
@@ -270,6 +272,7 @@ fn filtered_by(
     filters: &[Bits],
 ) -> io::Result<Filtered> {
     let allow = |at: usize| Allow::Only(&filters[at % filters.len()]);
+    eprintln!("filter {name}");
     let truth = Truth::compute(set, base, asked, allow)?;
     let run = ask(cells, structure, base, asked, Effort::default(), allow)?;
     let plan = cells.plan(structure.rows(), filters[0].count(), K, Effort::default());

@@ -5,7 +5,7 @@ use std::io;
 use serde_json::json;
 
 use crate::bench::{self, Bench, TABLE};
-use crate::data::Shape;
+use crate::data::{Row, Shape};
 use crate::load;
 use crate::measure::{self, Spread, print_table};
 
@@ -35,7 +35,7 @@ fn measure(bench: &Bench, data: &std::path::Path, kill: bool) -> io::Result<Vec<
         if kill {
             let shape = Shape::new();
             for call in 0..LOGGED_CALLS {
-                let body = load::body(shape.rows(4, call * 100, call * 100 + 100));
+                let body = load::body(shape.rows(4, call * 100, call * 100 + 100), Row::write_json);
                 let reply = client.send("POST", "/api/collection/upsert_data", &body)?;
                 assert_eq!((reply.status, reply.code), (200, 0), "{}", reply.text);
             }

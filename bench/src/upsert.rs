@@ -14,9 +14,9 @@ use crate::load;
 use crate::measure::{self, Noise, Spread, percentile, print_table};
 use crate::process::{Server, proc_value};
 
-const CALL: i64 = 100;
+pub(crate) const CALL: i64 = 100;
 /// Stream of the upserted rows, so that an existing key gets a different row.
-const STREAM: u64 = 2;
+pub(crate) const STREAM: u64 = 2;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -41,7 +41,7 @@ pub(crate) fn run(bench: &Bench, args: &Args) -> io::Result<()> {
         let server = bench.start(&data)?;
         let signer = Signer::new(server.keys(), server.host(), measure::now_ms());
         let Prepared { calls: requests, payload } = prepare(bench.rows, args.upserts, |rows| {
-            signer.request("POST", "/api/collection/upsert_data", &load::body(rows))
+            signer.request("POST", "/api/collection/upsert_data", &load::body(rows, Row::write_json))
         });
         sent = requests.iter().map(|r| r.len() as u64).sum();
         let written = || proc_value(server.pid(), "io", "write_bytes") as f64;
@@ -86,7 +86,7 @@ pub(crate) fn run(bench: &Bench, args: &Args) -> io::Result<()> {
 
 /// The key of upserted row `at`: even ones replace a row of the table, each about equally often and in no order; odd ones
 /// are new.
-fn key(table: i64, at: i64) -> i64 {
+pub(crate) fn key(table: i64, at: i64) -> i64 {
     let pair = at / 2;
     if at % 2 == 0 {
         // A full cycle through the table in steps that have no common divisor with any round number of rows.

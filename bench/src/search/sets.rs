@@ -12,7 +12,7 @@ use crate::bench::Bench;
 use crate::data::{DIM, Shape};
 
 /// Held-out queries of the generated set.
-const QUERIES: i64 = 10_000;
+pub(crate) const QUERIES: i64 = 10_000;
 
 /// A data set and how it is searched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -97,8 +97,17 @@ impl Floats {
         Ok(Self { dim, floats })
     }
 
+    /// Vectors that lie in no file.
+    pub(crate) fn of(dim: usize, floats: Vec<f32>) -> Self {
+        Self { dim, floats: floats.into() }
+    }
+
     pub(crate) fn floats(&self) -> &[f32] {
         &self.floats
+    }
+
+    pub(crate) fn rows(&self) -> usize {
+        self.floats.len() / self.dim
     }
 
     pub(crate) fn vectors(&self) -> impl Iterator<Item = &[f32]> {

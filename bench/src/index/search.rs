@@ -1,0 +1,222 @@
+//! Searches through signed HTTP from eight clients: at the default effort and at those that reach a recall, all rows and
+//! under filters.
+
+use std::io;
+
+use knarr_base::limit;
+
+use super::drive::{Answers, Until, drive};
+use super::filters::{Columns, Filter, Lie};
+use super::judge::{Judge, Recall};
+use super::requests::{self, Ask};
+use super::{Near, ensure, table};
+use crate::bench::{self, Bench};
+use crate::data::Shape;
+use crate::measure::{self, Noise, Spread, print_table};
+use crate::process::Server;
+
+/// Batch of held-out queries that efforts are chosen with; runs ask others.
+const TUNING: i64 = 99;
+/// Queries of it.
+const TUNED_BY: i64 = 1000;
+/// An effort is chosen for so much more than the recall wanted, since other queries will ask.
+const SPARE: f64 = 0.003;
+/// Efforts this close to each other are one.
+const CLOSE: f64 = 1.04;
+/// Queries of later runs, and filtered ones, whose neighbours are computed.
+const JUDGED: usize = 500;
+
+/// Options of `index-search`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Distances that are searched by.
+    #[arg(long, value_delimiter = ',', default_value = "ip,l2")]
+    distances: Vec<Near>,
+    /// Held-out queries of a run; every run asks others.
+    #[arg(long, default_value_t = 10_000)]
+    queries: usize,
+    /// Held-out queries of a filtered run, each with a filter of its own.
+    #[arg(long, default_value_t = 4000)]
+    filtered: usize,
+    /// Seconds after which a run ends, however many queries are left.
+    #[arg(long, default_value_t = 5.0)]
+    seconds: f64,
+}
+
+/// One row of the table.
+struct Cell {
+    name: String,
+    reach: &'static str,
+    ask: Ask,
+    filter: Option<(Lie, f64)>,
+    runs: Vec<Run>,
+}
+
+/// What one run of a cell gave.
+struct Run {
+    rate: f64,
+    p50_ms: f64,
+    p99_ms: f64,
+    /// Times the rate of the default effort without a filter, in the same run.
+    share: f64,
+    recall: Recall,
+    foreign: f64,
+}
+
+/// What all cells use.
+struct Ground<'a> {
+    bench: &'a Bench,
+    args: &'a Args,
+    server: &'a Server,
+    judge: Judge,
+    shape: Shape,
+    columns: Columns,
+}
+
+pub(crate) fn run(bench: &Bench, args: &Args) -> io::Result<()> {
+    let data = table(bench)?;
+    let server = bench.start(&data)?;
+    ensure(&server, &args.distances);
+    let shape = Shape::new();
+    let columns = Columns::new(&shape, bench.rows);
+    let ground = Ground { bench, args, server: &server, judge: Judge::new(bench)?, shape, columns };
+    for near in &args.distances {
+        ground.one(*near)?;
+    }
+    bench::stop(server)
+}
+
+impl Ground<'_> {
+    fn one(&self, near: Near) -> io::Result<()> {
+        let mut cells = self.cells(near)?;
+        for run in 0..self.bench.n {
+            let mut unfiltered = None;
+            for cell in &mut cells {
+                eprintln!("{}, run {} of {}: {}", near.name(), run + 1, self.bench.n, cell.name);
+                let mut measured = self.measure(cell, run)?;
+                measured.share = measured.rate / *unfiltered.get_or_insert(measured.rate);
+                cell.runs.push(measured);
+            }
+        }
+        let title = format!("{}, {} rows, 8 clients", near.name(), self.bench.rows);
+        let head = [
+            title.as_str(),
+            "reach",
+            "scale_k",
+            "recall@10",
+            "searches/s (min..max)",
+            "of default",
+            "p50 ms",
+            "p99 ms",
+            "foreign cpu",
+        ];
+        println!();
+        print_table(&head, &cells.iter().map(Cell::show).collect::<Vec<_>>());
+        Ok(())
+    }
+
+    /// The default effort comes first: the others are compared with it.
+    fn cells(&self, near: Near) -> io::Result<Vec<Cell>> {
+        let ask = Ask { near, scale: 1.0, bare: false };
+        let cell = |name: &str, reach, ask| Cell { name: name.to_owned(), reach, ask, filter: None, runs: Vec::new() };
+        let mut cells = vec![cell("default effort", "", ask)];
+        for (goal, reach) in [(0.95, "5,000/s, p99 10 ms"), (0.99, "3,500/s, p99 10 ms")] {
+            let scale = self.scale_for(near, goal)?;
+            cells.push(cell(&format!("effort for {goal}"), reach, Ask { scale, ..ask }));
+        }
+        cells.push(cell("default, keys and scores alone", "", Ask { bare: true, ..ask }));
+        for (lie, shares) in [
+            (Lie::Chance, [(0.3, "0.7x at 0.95"), (0.03, "0.5x at 0.95"), (0.003, "1.0x at 0.95")]),
+            (Lie::Near, [(0.3, ""), (0.03, ""), (0.003, "")]),
+            (Lie::Far, [(0.3, ""), (0.03, ""), (0.003, "")]),
+        ] {
+            for (share, reach) in shares {
+                let name = format!("{:.1} %, {}", share * 100.0, lie.name());
+                cells.push(Cell { filter: Some((lie, share)), ..cell(&name, reach, ask) });
+            }
+        }
+        Ok(cells)
+    }
+
+    /// The least `scale_k` whose recall is above the goal by [`SPARE`], or the least or greatest that there is.
+    fn scale_for(&self, near: Near, goal: f64) -> io::Result<f64> {
+        let queries = requests::queries(self.bench, TUNING, TUNED_BY);
+        let truth = self.judge.truth(self.bench, near, TUNING, &queries)?;
+        let recall = |scale: f64| {
+            let requests = requests::searches(self.server, Ask { near, scale, bare: true }, &queries, None);
+            let recall = self.judge.recall(near, &queries, &truth, &self.drive(&requests, queries.len())).share();
+            eprintln!("{}: scale_k {scale} has recall {recall:.4} of 1,000 queries", near.name());
+            recall
+        };
+        let (mut low, mut high) = (*limit::SEARCH_SCALE.start(), *limit::SEARCH_SCALE.end());
+        if recall(low) >= goal + SPARE {
+            return Ok(low);
+        }
+        while high / low > CLOSE {
+            let middle = ((low * high).sqrt() * 1000.0).round() / 1000.0;
+            if recall(middle) >= goal + SPARE { high = middle } else { low = middle }
+        }
+        Ok(high)
+    }
+
+    fn drive(&self, requests: &[Vec<u8>], kept: usize) -> Answers {
+        let until = Until { deadline: measure::now() + self.args.seconds, again: false };
+        drive(self.server.host(), requests, |place| place < kept, &until)
+    }
+
+    fn measure(&self, cell: &Cell, run: usize) -> io::Result<Run> {
+        let Self { bench, args, judge, columns, .. } = self;
+        let (near, batch) = (cell.ask.near, run as i64);
+        let count = if cell.filter.is_some() { args.filtered } else { args.queries };
+        let queries = requests::queries(bench, batch, count as i64);
+        let filters = cell.filter.map(|(lie, share)| self.filters(near, lie, share, run, &queries));
+        // All queries of the first run are judged, if no filter makes their neighbours others than those of `search`.
+        let judged = if run == 0 && filters.is_none() { count } else { JUDGED.min(count) };
+        let truth = match &filters {
+            None => judge.truth(bench, near, batch, &queries[..judged])?,
+            Some(filters) => judge.filtered_truth(bench, near, &queries[..judged], &filters[..judged], columns)?,
+        };
+        let requests = requests::searches(self.server, cell.ask, &queries, filters.as_deref());
+        let noise = Noise::start(self.server.pid());
+        let answers = self.drive(&requests, judged);
+        let foreign = noise.read();
+        if let Some(filters) = &filters {
+            Judge::check_filters(filters, columns, &answers);
+        }
+        Ok(Run {
+            rate: answers.rate(),
+            p50_ms: answers.percentile_ms(50.0),
+            p99_ms: answers.percentile_ms(99.0),
+            share: 1.0,
+            recall: judge.recall(near, &queries, &truth, &answers),
+            foreign,
+        })
+    }
+
+    /// Values differ between any two queries, runs and cells.
+    fn filters(&self, near: Near, lie: Lie, share: f64, run: usize, queries: &[Vec<f32>]) -> Vec<Filter> {
+        let stream = ((near as u64 * 3 + lie as u64) * 1_000_000 + (share * 1e6) as u64) * 1000 + run as u64;
+        let draw = |(at, query): (usize, &Vec<f32>)| {
+            Filter::draw(lie, share, query, near.set().distance(), &self.shape, [stream, at as u64])
+        };
+        queries.iter().enumerate().map(draw).collect()
+    }
+}
+
+impl Cell {
+    fn show(&self) -> Vec<String> {
+        let spread = |of: fn(&Run) -> f64| Spread::of(self.runs.iter().map(of).collect());
+        let recall = self.runs.iter().map(|run| run.recall).sum::<Recall>();
+        vec![
+            self.name.clone(),
+            self.reach.to_owned(),
+            format!("{}", self.ask.scale),
+            recall.show(),
+            spread(|run| run.rate).show(0),
+            format!("{:.2}x", spread(|run| run.share).median),
+            spread(|run| run.p50_ms).show(2),
+            spread(|run| run.p99_ms).show(2),
+            format!("{:.2}", spread(|run| run.foreign).max),
+        ]
+    }
+}
