@@ -23,6 +23,8 @@ bench() { "$target/release/knarr-bench" "$@"; }
 head -1 /proc/loadavg
 for command in load export delete upsert engine fetch search postings startup \
     index-build index-search index-fetch index-upsert index-startup size; do
+    # With the peers it comes right before them.
+    if [ "$peers" ] && [ $command = search ]; then continue; fi
     echo
     bench "$@" $command
 done
@@ -37,11 +39,15 @@ if [ "$peers" ]; then
         touch "$venv/complete"
     fi
     bench "$@" generate >/dev/null
-    # Set N is made by the peers' Python; the curve on it stands here, beside theirs.
+    # Set N is made by the peers' Python.
     "$venv/bin/python" "$here/peers/natural.py" --dir "$BENCH_DIR"
-    bench "$@" search --sets n-cosine
-    echo
-    PYTHONDONTWRITEBYTECODE=1 "$venv/bin/python" "$here/peers/peer_ann.py" --dir "$BENCH_DIR" "$@"
+    # Ours again, set by set, right before the peers on the same set.
+    for set in c-ip c-l2 n-cosine; do
+        echo
+        bench "$@" search --sets $set
+        echo
+        PYTHONDONTWRITEBYTECODE=1 "$venv/bin/python" "$here/peers/peer_ann.py" --dir "$BENCH_DIR" --sets $set "$@"
+    done
     echo
     PYTHONDONTWRITEBYTECODE=1 "$venv/bin/python" "$here/peers/run.py" --dir "$BENCH_DIR" "$@"
 fi

@@ -1,5 +1,6 @@
 //! The search structure in this process: one thread, one query a call, recall beside every rate.
 
+mod goals;
 pub(crate) mod sets;
 pub(crate) mod truth;
 
@@ -57,12 +58,13 @@ fn one(bench: &Bench, args: &Args, set: Set) -> io::Result<()> {
     let queries = Floats::map(&files.queries, files.dim)?;
     let asked: Vec<&[f32]> = queries.vectors().take(args.queries).collect();
     let truth = Truth::cached(&bench.dir, set, &base, &asked)?;
-    let (cells, structure) = build(bench, set, &base)?;
+    let (cells, structure, build_s) = build(bench, set, &base)?;
     let (unfiltered, curve) = curve(bench, &cells, &structure, &base, &asked, &truth)?;
     print_table(
         &["effort (sef)", "recall@10", "queries/s (min..max)", "cells", "rows", "scored", "foreign cpu"],
         &curve,
     );
+    goals::goals(bench, set, (&cells, &structure), &base, &asked, &truth, build_s)?;
     let asked = &asked[..args.filtered.min(asked.len())];
     let filtered = filtered(&cells, &structure, &base, asked, set)?;
     println!("\ndefault effort, filtered; unfiltered is {unfiltered:.0}/s");
@@ -82,7 +84,8 @@ fn batches<'a>(base: &'a Floats) -> Batches<'a> {
     Batches::new(base.dim, base.floats().chunks(knarr_base::limit::BATCH_ROWS * base.dim))
 }
 
-fn build(bench: &Bench, set: Set, base: &Floats) -> io::Result<(Cells, Structure)> {
+/// Also the median of the seconds it took.
+fn build(bench: &Bench, set: Set, base: &Floats) -> io::Result<(Cells, Structure, f64)> {
     let path = bench.dir.join("search.structure");
     let (mut train, mut place, mut peak) = (Vec::new(), Vec::new(), 0f64);
     let mut made = None;
@@ -136,7 +139,7 @@ fn build(bench: &Bench, set: Set, base: &Floats) -> io::Result<(Cells, Structure
             format!("{:.2}", noise.read()),
         ]],
     );
-    Ok((cells, structure))
+    Ok((cells, structure, total.median))
 }
 
 /// Seconds, the rows found, and what was looked at on average.
