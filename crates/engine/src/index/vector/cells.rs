@@ -3,6 +3,8 @@
 
 mod file;
 
+use std::sync::OnceLock;
+
 use super::Distance;
 use super::code::{Coder, Metric, Quantised};
 use super::kernel::{Kernel, LANES, Width, least};
@@ -229,8 +231,61 @@ impl Cells {
             }
         };
         let radius = self.radii.iter().sum::<f32>() / self.radii.len() as f32;
-        let generation = self.generation;
-        Query { generation, vector: Vec::new(), turned, length, coded, order, slope: slope * radius, radius }
+        let (generation, slope, nearest) = (self.generation, slope * radius, nearest(&order));
+        let rest = OnceLock::new();
+        Query { generation, vector: Vec::new(), turned, length, coded, order, nearest, rest, slope, radius }
+    }
+}
+
+/// Cells that are put in order for every query; few searches look at more.
+const NEAREST: usize = 256;
+
+/// An ordered pair of key and number in 64 bits: less is nearer, equal keys go by number.
+#[inline]
+pub(super) fn packed(key: f32, number: u32) -> u64 {
+    let bits = key.to_bits();
+    // Floats order like integers once negative ones are turned over; this is what `f32::total_cmp` does.
+    let ordered = bits ^ (((bits.cast_signed() >> 31).cast_unsigned()) | 0x8000_0000);
+    u64::from(ordered) << 32 | u64::from(number)
+}
+
+fn pairs(order: &[f32]) -> Vec<u64> {
+    order.iter().zip(0..).map(|(key, cell)| packed(*key, cell)).collect()
+}
+
+fn nearest(order: &[f32]) -> Vec<u64> {
+    let mut pairs = pairs(order);
+    if pairs.len() > NEAREST {
+        pairs.select_nth_unstable(NEAREST);
+        pairs.truncate(NEAREST);
+    }
+    pairs.sort_unstable();
+    pairs
+}
+
+impl Query {
+    /// The cell that is looked at as the `at`-th, as a [`packed`] pair of its order and its number.
+    pub(super) fn ranked(&self, at: usize) -> Option<u64> {
+        match self.nearest.get(at) {
+            Some(pair) => Some(*pair),
+            None if at < self.order.len() => self.rest().get(at - self.nearest.len()).copied(),
+            None => None,
+        }
+    }
+
+    /// The same, if it costs nothing to say.
+    pub(super) fn ranked_soon(&self, at: usize) -> Option<u64> {
+        self.nearest.get(at).copied()
+    }
+
+    fn rest(&self) -> &[u64] {
+        self.rest.get_or_init(|| {
+            let mut rest = pairs(&self.order);
+            let last = self.nearest.last().copied();
+            rest.retain(|pair| Some(*pair) > last);
+            rest.sort_unstable();
+            rest
+        })
     }
 }
 
@@ -257,6 +312,10 @@ pub struct Query {
     pub(super) coded: Quantised,
     /// Per cell: the least key that its rows may well have.
     pub(super) order: Vec<f32>,
+    /// The first [`NEAREST`] cells by their order, as [`packed`] pairs, ascending.
+    nearest: Vec<u64>,
+    /// The others, once a search has come to them.
+    rest: OnceLock<Vec<u64>>,
     /// What one more radius of reach is worth in keys.
     pub(super) slope: f32,
     /// Of the cells, on average.

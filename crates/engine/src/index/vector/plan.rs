@@ -40,6 +40,8 @@ pub enum Path {
 /// A decision with its reason, for whoever asks to have a search explained.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Plan {
+    /// Rows of the segment that may be found.
+    pub allowed: u32,
     /// Rows wanted.
     pub k: usize,
     /// What may be spent on the way through the cells.
@@ -92,6 +94,6 @@ impl Cells {
         let share = (self.measured.share(allowed as f32, k) * effort.times()).min(1.0);
         let (cells, read) = (share * self.count().min(rows as usize) as f32, share * allowed as f32);
         let (path, why) = plan(Facts { allowed, k, dim: self.dim(), cells, read });
-        Plan { k, effort, path, why }
+        Plan { allowed, k, effort, path, why }
     }
 }

@@ -1,17 +1,16 @@
 //! Searching one segment: cells in the query's order, codes first, exact scores last.
 
-use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::cells::{Cells, Measured};
+use super::cells::{Cells, Measured, packed};
 use super::code::{Metric, NIBBLE_ERROR};
 use super::file::{CellView, Structure};
-use super::kernel::{Kernel, LANES, Probe, SCAN_BLOCKS, Width, least, prefetch};
+use super::kernel::{Kernel, LANES, Probe, SCAN_BLOCKS, Width, prefetch};
 use super::plan::{Effort, Path, Plan};
 use super::{Allow, Batches, Bits, Distance, Query, flip};
 use crate::error::Result;
 
-/// Cells looked at before the rest of the order is sorted out: they bound what can still be near.
+/// Cells looked at before any is taken for too far: they bound what can still be near.
 const FIRST_CELLS: usize = 3;
 /// Times the margin under a filter against the query: among very many rows that are nearly equal, the best by code are
 /// those with the luckiest errors.
@@ -46,14 +45,6 @@ pub struct Looked {
     pub rows: u32,
     /// Rows whose vector was read.
     pub scored: u32,
-}
-
-/// An ordered pair of key and row in 64 bits: less is nearer, equal keys go by row.
-fn packed(key: f32, row: u32) -> u64 {
-    let bits = key.to_bits();
-    // Floats order like integers once negative ones are turned over; this is what `f32::total_cmp` does.
-    let ordered = bits ^ (((bits.cast_signed() >> 31).cast_unsigned()) | 0x8000_0000);
-    u64::from(ordered) << 32 | u64::from(row)
 }
 
 fn key_of(packed: u64) -> f32 {
@@ -182,12 +173,11 @@ impl Structure {
         match path {
             Path::Survivors => {
                 let hits = exact(distance, &query.vector, vectors, allow, k);
-                let scored = if let Allow::Only(bits) = allow { bits.count() } else { self.rows() };
-                Ok((hits, Looked { scored, ..Looked::default() }))
+                Ok((hits, Looked { scored: plan.allowed, ..Looked::default() }))
             }
             Path::Cells => {
                 let bound = bound.map_or(f32::INFINITY, |score| flip(distance, score));
-                let mut walk = Walk::new(self, cells, query, allow, Best::new(k, bound));
+                let mut walk = Walk::new(self, cells, query, (allow, plan.allowed), Best::new(k, bound));
                 walk.run(effort)?;
                 Ok(walk.score(vectors))
             }
@@ -203,6 +193,8 @@ struct Walk<'a> {
     allow: Allow<'a>,
     kernel: &'static Kernel,
     metric: Metric,
+    /// Rows that may be found.
+    allowed: u32,
     /// By coded keys.
     best: Best,
     k: usize,
@@ -231,7 +223,7 @@ struct Enough {
 impl Enough {
     fn new(walk: &Walk<'_>, measured: &Measured, times: f32) -> Self {
         let rows = walk.structure.rows() as f32;
-        let allowed = if let Allow::Only(bits) = walk.allow { bits.count() as f32 } else { rows };
+        let allowed = walk.allowed as f32;
         let share = |rows| measured.share(rows, walk.k) * times;
         Self { rows, allowed, walk: rows * share(rows), read: allowed * share(allowed), against: false }
     }
@@ -248,12 +240,14 @@ impl Enough {
 }
 
 impl<'a> Walk<'a> {
-    fn new(structure: &'a Structure, cells: &'a Cells, query: &'a Query, allow: Allow<'a>, best: Best) -> Self {
+    fn new(structure: &'a Structure, cells: &'a Cells, query: &'a Query, allow: (Allow<'a>, u32), best: Best) -> Self {
+        let (allow, allowed) = allow;
         Self {
             structure,
             cells,
             query,
             allow,
+            allowed,
             kernel: Kernel::best(),
             metric: cells.distance().into(),
             k: best.k,
@@ -269,35 +263,22 @@ impl<'a> Walk<'a> {
     /// Reads cells in the query's order, until no other cell is likely to hold a row better than the `k`-th found, or
     /// until enough rows were read. More effort only moves both ends, so what it reads begins with what less reads.
     fn run(&mut self, effort: Effort) -> Result<()> {
-        let measured = &self.cells.measured;
+        let (query, measured) = (self.query, &self.cells.measured);
         let slack = measured.slack * effort.times().powf(SLACK_POWER);
         let mut enough = Enough::new(self, measured, effort.times());
-        let mut order = self.query.order.clone();
-        for _ in 0..FIRST_CELLS.min(order.len()) {
-            let least = least(&order);
-            let Some(cell) = order.iter().position(|key| *key == least) else { break };
-            if enough.reached(self.walked, self.looked.rows) && self.best.full() {
-                return Ok(());
-            }
-            self.cell(cell)?;
-            order[cell] = f32::NAN;
-        }
-        let limit = self.limit(slack);
-        // Comparisons with NaN are false: cells that were read are left out, cells of no known order are kept.
-        let left = order.iter().enumerate().filter(|(_, key)| **key < limit || limit == f32::INFINITY && !key.is_nan());
-        let left: Vec<Reverse<u64>> = left.map(|(cell, key)| Reverse(packed(*key, cell as u32))).collect();
-        let mut left = BinaryHeap::from(left);
-        while let Some(Reverse(next)) = left.pop() {
-            let beyond = key_of(next) >= self.limit(slack);
+        for at in 0.. {
+            let Some(next) = query.ranked(at) else { break };
             let reached = enough.reached(self.walked, self.looked.rows);
             if enough.against {
                 self.caution = CAUTION;
             }
+            // A comparison with NaN is false: cells of no known order are read.
+            let beyond = at >= FIRST_CELLS && key_of(next) >= self.limit(slack);
             if self.best.full() && (beyond || reached) {
                 break;
             }
-            if let Some(Reverse(after)) = left.peek() {
-                self.structure.ahead(*after as u32 as usize, matches!(self.allow, Allow::All));
+            if let Some(after) = query.ranked_soon(at + 1) {
+                self.structure.ahead(after as u32 as usize, matches!(self.allow, Allow::All));
             }
             self.cell(next as u32 as usize)?;
         }

@@ -38,8 +38,8 @@ fn crew() -> Crew {
 
 /// An index of one segment in a directory of its own.
 /// Through the cells, whatever the plan would be.
-fn through_cells(k: usize) -> Plan {
-    Plan { k, effort: Effort::default(), path: Path::Cells, why: "a test" }
+fn through_cells(allowed: u32, k: usize) -> Plan {
+    Plan { allowed, k, effort: Effort::default(), path: Path::Cells, why: "a test" }
 }
 
 struct World {
@@ -78,7 +78,9 @@ impl World {
 
     /// Through the cells, whatever the plan would be.
     fn cells(&self, query: &[f32], allow: Allow<'_>) -> Vec<Hit> {
-        self.by(query, allow, through_cells(K)).0
+        let rows = self.structure.rows();
+        let allowed = if let Allow::Only(bits) = allow { bits.count() } else { rows };
+        self.by(query, allow, through_cells(allowed, K)).0
     }
 
     fn by(&self, query: &[f32], allow: Allow<'_>, plan: Plan) -> (Vec<Hit>, Looked) {
@@ -247,7 +249,7 @@ fn a_segment_without_rows_is_no_special_case() {
     let nothing = Batches::new(8, []);
     build(&cells, 1, &nothing, &OsDisk, &path, &crew()).unwrap();
     let structure = Structure::open(&OsDisk, &path).unwrap();
-    let plan = through_cells(150);
+    let plan = through_cells(0, 150);
     let asked = cells.ask(&[1.0; 8]);
     assert_eq!(structure.search(&cells, &asked, &nothing, Allow::All, plan, None).unwrap().0, []);
 }
@@ -292,7 +294,7 @@ fn a_changed_byte_is_never_served() {
     flip_every_byte(&world.path, |path| Structure::open(&OsDisk, path)?.verify());
     // The same at the first search, which reads all cells of so small a segment.
     let asked = world.cells.ask(&[0.0; 8]);
-    let plan = through_cells(150);
+    let plan = through_cells(150, 150);
     flip_every_byte(&world.path, |path| {
         let structure = Structure::open(&OsDisk, path)?;
         structure.search(&world.cells, &asked, &world.batches(), Allow::All, plan, None).map(|_| ())
