@@ -54,8 +54,10 @@ pub enum Kind {
     Unsupported,
     /// Too much at once: wait and send the same request again.
     Busy,
-    /// Disk full, store down, writer reopening: reads go on, writes may work later.
+    /// Store down, writer reopening: reads go on, writes may work later.
     Unavailable,
+    /// No space left: reads go on, writes work again when whoever runs the server has made room.
+    DiskFull,
     /// Stored bytes failed their checksum or their rules; nothing of them is served.
     Corrupt,
     /// A fault of ours.
@@ -66,7 +68,7 @@ impl Kind {
     /// True where the same request may succeed later without any change.
     pub fn retryable(self) -> bool {
         match self {
-            Kind::Busy | Kind::Unavailable | Kind::IndexNotReady => true,
+            Kind::Busy | Kind::Unavailable | Kind::DiskFull | Kind::IndexNotReady => true,
             Kind::Unauthorized
             | Kind::Forbidden
             | Kind::Invalid
@@ -93,7 +95,7 @@ impl Kind {
 
     /// True for faults of the server: logged loudly, shown to the caller without detail.
     pub fn server_fault(self) -> bool {
-        matches!(self, Kind::Corrupt | Kind::Internal | Kind::Unavailable | Kind::EmbeddingFailed)
+        matches!(self, Kind::Corrupt | Kind::Internal | Kind::Unavailable | Kind::DiskFull | Kind::EmbeddingFailed)
     }
 }
 

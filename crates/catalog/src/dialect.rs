@@ -67,8 +67,10 @@ pub(crate) fn readers(path: &Path) -> Pool {
 
 /// What a failure of the database means.
 pub(crate) enum Fault {
-    /// Disk full, input or output failed, locked by another process: it may work later.
+    /// Input or output failed, locked by another process: it may work later.
     Unavailable,
+    /// No space left.
+    Full,
     /// The file is damaged.
     Corrupt,
     /// A statement or a rule of ours is wrong.
@@ -89,7 +91,8 @@ pub(crate) fn fault(cause: &sqlx::Error) -> Fault {
         sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::WorkerCrashed => Fault::Unavailable,
         sqlx::Error::Database(error) => {
             match error.code().and_then(|code| code.parse::<i32>().ok()).map(|code| code & 0xff) {
-                Some(BUSY | LOCKED | READ_ONLY | IO | FULL | CANNOT_OPEN) => Fault::Unavailable,
+                Some(BUSY | LOCKED | READ_ONLY | IO | CANNOT_OPEN) => Fault::Unavailable,
+                Some(FULL) => Fault::Full,
                 Some(CORRUPT | NOT_A_DATABASE) => Fault::Corrupt,
                 _ => Fault::Internal,
             }

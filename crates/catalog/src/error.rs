@@ -172,6 +172,7 @@ impl Error {
             Error::Unknown(_) | Error::Closed => Kind::Unavailable,
             Error::Database(cause) => match dialect::fault(cause) {
                 Fault::Unavailable => Kind::Unavailable,
+                Fault::Full => Kind::DiskFull,
                 Fault::Corrupt => Kind::Corrupt,
                 Fault::Internal => Kind::Internal,
             },

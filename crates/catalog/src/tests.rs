@@ -243,7 +243,7 @@ async fn a_full_disk_refuses_writes_and_nothing_else() {
 
     let big = NewTask { spec: "x".repeat(1 << 20), ..new_task("default") };
     let error = catalog.create_task(big.clone(), 1000).await.unwrap_err();
-    assert_eq!(error.kind(), Kind::Unavailable, "{error:?}");
+    assert_eq!(error.kind(), Kind::DiskFull, "{error:?}");
     assert_eq!(home.dump().await, before);
     assert_eq!(catalog.task(task.id).await.unwrap(), Some(task));
     // The connection was replaced, and with it the simulated bound.

@@ -207,7 +207,7 @@ async fn objects_do_not_take_the_reserve() {
         let once = stores.put_new(&b, &key(name), Bytes::from_static(b"bytes")).await.unwrap_err();
         for refused in [small, parts, once] {
             assert!(matches!(refused, Error::DiskFull), "{name}: {refused:?}");
-            assert_eq!(refused.kind(), Kind::Unavailable);
+            assert_eq!(refused.kind(), Kind::DiskFull);
         }
     }
     assert_eq!(keys(&stores, "", None, 9).await, ["before"]);

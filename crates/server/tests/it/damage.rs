@@ -70,6 +70,42 @@ fn a_damaged_collection_does_not_hide_the_others() {
     world.stop(server);
 }
 
+/// A table whose files are gone under its name is damage: nobody dropped it, and its rows may be in a backup.
+#[test]
+fn lost_files_are_damage_not_absence() {
+    let world = World::new();
+    let server = world.start();
+    let mut client = server.client();
+    create_collection(&mut client, "whole");
+    let (no_manifest, no_table) =
+        (create_with_table(&world, &mut client, "no_manifest"), create_with_table(&world, &mut client, "no_table"));
+    for name in ["whole", "no_manifest", "no_table"] {
+        fill(&mut client, name, (0..10).map(|id| row(id, id, 1)));
+    }
+    world.stop(server);
+    manifests(&no_manifest).iter().for_each(|manifest| fs::remove_file(manifest).unwrap());
+    fs::remove_dir_all(no_table).unwrap();
+
+    let server = world.start();
+    let mut client = server.client();
+    for name in ["no_manifest", "no_table"] {
+        must_be_damaged(&mut client, name);
+        let export = json!({"collection_name": name, "tos_path": "files/x"});
+        let export = json!({"task_type": "data_export", "task_params": export});
+        assert_eq!(client.post("/api/task/create", &export).unwrap().code, 1_000_028);
+        assert_eq!(listed(&mut client), ["whole"]);
+    }
+    assert!(files(&no_manifest) > 0, "what is left is not touched");
+    let absent = client.post("/api/collection/info", &json!({"collection_name": "absent"})).unwrap();
+    assert_eq!((absent.status, absent.code), (400, 1_000_005));
+    for name in ["no_manifest", "no_table"] {
+        client.must("/api/collection/drop", &json!({"collection_name": name}));
+        create_collection(&mut client, name);
+    }
+    assert_eq!(alive(&mut client, "whole", 0..10), (0..10).collect::<Vec<_>>());
+    world.stop(server);
+}
+
 /// Every call on the collection's rows is a fault of ours, not a name that does not exist.
 fn must_be_damaged(client: &mut Client, name: &str) {
     for (path, body, code) in [

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use knarr_base::id::AccountId;
+use knarr_base::id::{AccountId, TableId};
 use knarr_base::right::Right;
 use knarr_base::schema::Schema;
 use knarr_base::{Error, Kind, Result, limit};
@@ -92,17 +92,28 @@ impl Inner {
     }
 
     pub(crate) async fn open_record(&self, record: Collection) -> Result<Opened> {
-        let (tables, id) = (self.tables.clone(), record.table);
-        let indexes = self.catalog.indexes(&record.account, record.name.as_str()).await?;
-        let indexes = Arc::new(indexes);
-        let known = indexes.clone();
-        // The first use replays the log and maps search structures.
-        let open = move || {
-            let table = tables.table(id)?;
-            table.want_structures(&wanted(&known, &table.schema()));
-            Ok::<_, knarr_engine::Error>(table)
-        };
-        let table = blocking(open).await??;
+        let table = self.table(record.table).await?;
+        let indexes = Arc::new(self.catalog.indexes(&record.account, record.name.as_str()).await?);
+        let (opened, known) = (table.clone(), indexes.clone());
+        // Maps search structures.
+        blocking(move || opened.want_structures(&wanted(&known, &opened.schema()))).await?;
         Ok(Opened { record: Arc::new(record), table, indexes })
+    }
+
+    /// The table of a collection. The first use replays the log.
+    ///
+    /// # Errors
+    /// `Kind::CollectionMissing` once the collection is dropped, `Kind::Corrupt` where its files are damaged or gone.
+    pub(crate) async fn table(&self, id: TableId) -> Result<Arc<Table>> {
+        let tables = self.tables.clone();
+        let missing = match blocking(move || tables.table(id)).await? {
+            Err(missing @ knarr_engine::Error::TableMissing(_)) => missing,
+            opened => return Ok(opened?),
+        };
+        // A drop removes the name before the files: files that are gone under a name were not dropped.
+        if self.catalog.table_ids().await?.contains(&id) {
+            return Err(Error::new(Kind::Corrupt, "stored data is missing").with_source(missing));
+        }
+        Err(missing.into())
     }
 }

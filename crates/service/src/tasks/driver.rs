@@ -59,10 +59,7 @@ pub(super) async fn run(inner: &Arc<Inner>, live: &Arc<Live>, task: Task) {
 }
 
 async fn advance(inner: &Arc<Inner>, live: &Arc<Live>, task: Task) -> Result<()> {
-    let table = {
-        let (tables, id) = (inner.tables.clone(), task.table);
-        blocking(move || tables.table(id)).await??
-    };
+    let table = inner.table(task.table).await?;
     let spec = spec::decode(&task.spec)?;
     let report = from_text(&task.report)?;
     let mut driver = Driver { inner, live, task, spec, report, table, snapshot: None };

@@ -14,7 +14,7 @@ use knarr_base::schema::{Field, FieldType, Schema};
 use knarr_base::value::{Key, Number};
 use knarr_catalog::{Catalog, MasterKey};
 use knarr_engine::compute::Pool;
-use knarr_engine::disk::OsDisk;
+use knarr_engine::disk::{Disk, OsDisk};
 use knarr_engine::objects::Stores;
 use knarr_engine::table::{Options, Tables};
 use serde_json::Value;
@@ -35,9 +35,14 @@ pub(super) struct Bed {
 
 impl Bed {
     pub(super) async fn new() -> Self {
+        Self::on(|_| Arc::new(OsDisk)).await
+    }
+
+    /// With the tables on this disk, which is made for the data directory.
+    pub(super) async fn on(disk: impl FnOnce(&Path) -> Arc<dyn Disk>) -> Self {
         let dir = tempfile::tempdir().expect("temp dir");
         let clock = ManualClock::new(T0);
-        let service = open(dir.path(), clock.clone()).await;
+        let service = open(dir.path(), clock.clone(), disk(dir.path())).await;
         Self { service, clock, dir }
     }
 
@@ -46,7 +51,7 @@ impl Bed {
         let Self { service, clock, dir } = self;
         service.shutdown().await;
         drop(service);
-        let service = open(dir.path(), clock.clone()).await;
+        let service = open(dir.path(), clock.clone(), Arc::new(OsDisk)).await;
         Self { service, clock, dir }
     }
 
@@ -131,12 +136,12 @@ impl Bed {
     }
 }
 
-async fn open(dir: &Path, clock: SharedClock) -> Service {
+async fn open(dir: &Path, clock: SharedClock, disk: Arc<dyn Disk>) -> Service {
     let pool = Pool::new(2);
     let tables = Tables::open(Options {
         dir: dir.to_owned(),
         clock: clock.clone(),
-        disk: Arc::new(OsDisk),
+        disk,
         pool: pool.clone(),
         memtable_bytes: 256 * 1024,
         structure_rows: 1_000,

@@ -5,7 +5,9 @@ use knarr_base::id::Name;
 use knarr_base::schema::{Field, FieldType};
 use knarr_base::value::Key;
 
-use super::harness::{Bed, admin, example, named};
+use knarr_engine::disk::fault::FaultDisk;
+
+use super::harness::{Bed, admin, example, named, row};
 use crate::collections::{CollectionRef, UpdateCollection};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -44,6 +46,29 @@ async fn a_collection_lives_and_dies() {
     assert_eq!(gone.map(|_| ()).map_err(|e| e.kind()), Err(Kind::AliasMissing));
     bed.example().await;
     assert!(bed.present(&by, 0..10).await.is_empty(), "the new one does not see the old one's rows");
+}
+
+/// Callers are told that it is the disk, reads go on, and so does everything once there is room.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_is_told_apart() {
+    let mut faults = None;
+    let bed = Bed::on(|dir| faults.insert(FaultDisk::new(dir)).clone()).await;
+    let disk = faults.expect("was made");
+    let by = bed.example().await;
+    bed.upsert(&by, (0..10).map(|id| (id, id, "a"))).await;
+    disk.set_full(true);
+    let (service, c) = (&bed.service, named("example"));
+    let refused = [
+        service.upsert(&by, &c, &format!("[{}]", row(1, 1, "b")), 0).await,
+        service.delete_rows(&by, &c, vec![Key::Int(1)]).await,
+        service.create_collection(&by, example("another")).await,
+    ];
+    assert_eq!(refused.map(|r| r.map_err(|e| e.kind())), [Err(Kind::DiskFull); 3]);
+    assert_eq!(bed.present(&by, 0..10).await.len(), 10);
+    disk.set_full(false);
+    bed.service.create_collection(&by, example("another")).await.expect("there is room");
+    bed.upsert(&by, [(10, 10, "a")]).await;
+    assert_eq!(bed.present(&by, 0..11).await.len(), 11);
 }
 
 /// How a whole float is written: with or without `.0`, as the row printer does.

@@ -10,6 +10,9 @@ use crate::route;
 use crate::vikingdb::request_id::RequestId;
 use crate::vikingdb::{Call, envelope};
 
+/// What a caller reads of a full disk.
+const DISK_FULL: &str = "the server's disk is full";
+
 /// What a caller sees of a kind.
 #[derive(Debug)]
 struct Row {
@@ -29,6 +32,9 @@ pub(super) enum Text {
     Prefix(&'static str),
     /// The error's own sentence.
     Own,
+    /// This. A fault of ours is not explained, but for one that whoever runs the server can end: behind a colon
+    /// without a blank.
+    Fault(&'static str),
 }
 
 macro_rules! rows {
@@ -54,21 +60,21 @@ rows! {
     DATA_NOT_FOUND = 1000011 BAD_REQUEST Text::Own;
     /// A bucket, object or key of our own calls.
     THING_NOT_FOUND = 1000011 NOT_FOUND Text::Own;
-    DELETE_FAILED = 1000013 INTERNAL_SERVER_ERROR Text::Fixed("delete op failed");
-    UPSERT_FAILED = 1000014 INTERNAL_SERVER_ERROR Text::Fixed("upsert op failed");
+    DELETE_FAILED = 1000013 INTERNAL_SERVER_ERROR Text::Fault("delete op failed");
+    UPSERT_FAILED = 1000014 INTERNAL_SERVER_ERROR Text::Fault("upsert op failed");
     INVALID_VECTOR = 1000016 BAD_REQUEST Text::Prefix("invalid query vector");
     INVALID_KEY = 1000017 BAD_REQUEST Text::Prefix("invalid primary key");
     INVALID_PARTITION = 1000018 BAD_REQUEST Text::Prefix("invalid partition");
     INVALID_FILTER = 1000019 BAD_REQUEST Text::Prefix("invalid scalar cond");
-    SEARCH_FAILED = 1000021 INTERNAL_SERVER_ERROR Text::Fixed("index recall error");
-    INDEX_FETCH_FAILED = 1000022 INTERNAL_SERVER_ERROR Text::Fixed("index fetch data error");
+    SEARCH_FAILED = 1000021 INTERNAL_SERVER_ERROR Text::Fault("index recall error");
+    INDEX_FETCH_FAILED = 1000022 INTERNAL_SERVER_ERROR Text::Fault("index fetch data error");
     INDEX_NOT_READY = 1000023 BAD_REQUEST Text::Fixed("index not ready");
     NOT_IMPLEMENTED = 1000024 BAD_REQUEST Text::Fixed("api not implemented");
     UNKNOWN_PATH = 1000024 NOT_FOUND Text::Fixed("api not implemented");
     WRONG_METHOD = 1000024 METHOD_NOT_ALLOWED Text::Fixed("api not implemented");
     /// Says which model: its name is no secret, and nothing of a backend's answer is in it.
     EMBEDDING_FAILED = 1000025 INTERNAL_SERVER_ERROR Text::Prefix("calc embedding failed");
-    INTERNAL = 1000028 INTERNAL_SERVER_ERROR Text::Fixed("Internal error");
+    INTERNAL = 1000028 INTERNAL_SERVER_ERROR Text::Fault("Internal error");
     QUOTA_LIMIT = 1000029 TOO_MANY_REQUESTS Text::Prefix("quota limit");
     ALIAS_NOT_EXIST = 1000031 BAD_REQUEST Text::Fixed("collection alias not exist");
     TASK_NOT_EXIST = 1000035 NOT_FOUND Text::Fixed("task not exist");
@@ -97,7 +103,7 @@ fn row(kind: Kind) -> &'static Row {
         Kind::Refused => &NOT_ALLOWED,
         Kind::Unsupported => &NOT_IMPLEMENTED,
         Kind::Busy => &QUOTA_LIMIT,
-        Kind::Unavailable | Kind::Corrupt | Kind::Internal => &INTERNAL,
+        Kind::Unavailable | Kind::DiskFull | Kind::Corrupt | Kind::Internal => &INTERNAL,
     }
 }
 
@@ -139,6 +145,8 @@ impl Text {
             Text::Fixed(text) => Cow::Borrowed(text),
             Text::Prefix(prefix) => Cow::Owned(format!("{prefix}:{}", short(error.message()))),
             Text::Own => Cow::Borrowed(short(error.message())),
+            Text::Fault(text) if error.kind() == Kind::DiskFull => Cow::Owned(format!("{text}:{DISK_FULL}")),
+            Text::Fault(text) => Cow::Borrowed(text),
         }
     }
 }

@@ -307,7 +307,7 @@ fn enospc_then_free() {
     for _ in 0..2 {
         let error = upsert(&table, &[(int(1), row(900))]).expect_err("no space");
         assert!(matches!(error, Error::DiskFull), "{error:?}");
-        assert_eq!(error.kind(), Kind::Unavailable);
+        assert_eq!(error.kind(), Kind::DiskFull);
         let error = table.snapshot().expect_err("no space");
         assert!(matches!(error, Error::DiskFull), "{error:?}");
         assert_eq!(fetch(&table, &[int(1)]).expect("reads go on"), vec![Some(row(1))]);

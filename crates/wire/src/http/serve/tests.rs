@@ -158,6 +158,24 @@ async fn faults_of_ours_tell_nothing() {
     }
 }
 
+/// The one fault of ours that is named: nobody but who runs the server can end it, and only if somebody says so.
+#[tokio::test]
+async fn a_full_disk_is_named() {
+    let mut bench = Bench::new(failing(|| Error::new(Kind::DiskFull, "no space left in /data").with_source(SK)));
+    for (path, code, text) in [
+        ("/api/collection/create", 1_000_028, "Internal error"),
+        ("/api/collection/upsert_data", 1_000_014, "upsert op failed"),
+        ("/api/collection/del_data", 1_000_013, "delete op failed"),
+        ("/api/task/create", 1_000_028, "Internal error"),
+        (PUT, 1_000_028, "Internal error"),
+    ] {
+        let (status, answer) = bench.answer(signed("POST", path, &[], b"{}")).await;
+        assert_eq!(status, 500, "{path}");
+        let expected = format!("{{\"code\":{code},\"message\":\"{text}:the server's disk is full\",");
+        assert!(answer.starts_with(&expected) && !answer.contains("/data"), "{path}: {answer}");
+    }
+}
+
 #[tokio::test]
 async fn answers_carry_their_request_id_in_header_and_body() {
     let mut bench = Bench::new(failing(|| Error::new(Kind::TaskMissing, "task not exist")));

@@ -1,7 +1,7 @@
 use super::*;
 use crate::testing::golden;
 
-pub(crate) const KINDS: [Kind; 24] = [
+pub(crate) const KINDS: [Kind; 25] = [
     Kind::Unauthorized,
     Kind::Forbidden,
     Kind::Invalid,
@@ -24,6 +24,7 @@ pub(crate) const KINDS: [Kind; 24] = [
     Kind::Unsupported,
     Kind::Busy,
     Kind::Unavailable,
+    Kind::DiskFull,
     Kind::Corrupt,
     Kind::Internal,
 ];

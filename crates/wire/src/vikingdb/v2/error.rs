@@ -81,7 +81,7 @@ fn row(error: &Error) -> &'static Row {
         Kind::Refused => &NOT_ALLOWED,
         Kind::Unsupported => &NOT_IMPLEMENTED,
         Kind::Busy => &TOO_MANY_REQUESTS,
-        Kind::Unavailable => &UNAVAILABLE,
+        Kind::Unavailable | Kind::DiskFull => &UNAVAILABLE,
         Kind::Corrupt | Kind::Internal => &INTERNAL_ERROR,
     }
 }
