@@ -248,6 +248,12 @@ pub const INDEX_SEGMENT_ROWS: u32 = 10_000;
 /// Times as many cells would be wanted before they are trained again: all trainings together then cost little more
 /// than the last.
 pub const INDEX_RETRAIN_GROWTH: usize = 4;
+/// Candidates of a search in one segment, beyond a few for each row wanted. Many equal rows would otherwise all be scored; a
+/// filter that forbids all that is near leaves many that are nearly equal, and those have to be.
+pub const SEARCH_CANDIDATES: usize = 32 * 1024;
+/// Tries of a search in one segment that leave out, one by one, found rows that newer writes hide; after them all that are
+/// hidden there are looked up.
+pub const SEARCH_TRIES: usize = 3;
 /// Sampled rows per cell that training looks at.
 pub const INDEX_TRAIN_ROWS_PER_CELL: usize = 32;
 /// Sampled rows per cell below which there are fewer cells instead.

@@ -11,6 +11,7 @@
 mod aggregate;
 mod exact;
 mod found;
+mod header;
 mod near;
 mod post;
 pub mod postings;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use arrow_buffer::BooleanBuffer;
 use knarr_base::index::Distance;
+use knarr_base::limit;
 use knarr_base::search::Effort;
 
 use super::score::Query;
@@ -18,9 +19,6 @@ use crate::error::{Error, Result};
 use crate::filter::Predicate;
 use crate::table::moment::{Block, Moment};
 use crate::table::structures::Near;
-
-/// Tries in which hidden rows are left out one by one; after them all that the segment has are looked up.
-const TRIES: usize = 3;
 
 /// A segment that is searched through its structure.
 pub(super) struct Step {
@@ -235,7 +233,7 @@ impl Rows<'_> {
                 return Ok((rows, looked));
             }
             let allowed = self.allowed.get_or_insert_with(|| Bits::all(structure.rows()));
-            if tried < TRIES {
+            if tried < limit::SEARCH_TRIES {
                 hidden.iter().for_each(|row| allowed.clear(*row));
             } else {
                 allowed.remove(self.search.moment.hidden_rows(self.step.held)?);

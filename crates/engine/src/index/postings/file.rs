@@ -12,11 +12,12 @@ use super::field::Field;
 use super::keys::Salt;
 use crate::disk::{Disk, DiskFile};
 use crate::error::{Error, Result};
+use crate::index::header::{self, long, word};
 
 const MAGIC: [u8; 8] = *b"KNARRPST";
 const FORMAT: u32 = 1;
 /// Bytes of the header; sections begin at multiples of it.
-const LINE: usize = 64;
+const LINE: usize = header::BYTES;
 /// Length and checksum of the table, at the very end.
 const TAIL_BYTES: usize = 8;
 
@@ -39,39 +40,16 @@ impl Header {
         out[24..28].copy_from_slice(&self.rows.to_le_bytes());
         out[28..32].copy_from_slice(&self.columns.to_le_bytes());
         out[32..48].copy_from_slice(&self.salt.0);
-        let crc = header_crc(&out);
-        out[12..16].copy_from_slice(&crc.to_le_bytes());
+        header::seal(&mut out);
         out
     }
 
     fn decode(what: &str, bytes: &[u8]) -> Result<Self> {
-        let bytes = bytes.first_chunk::<LINE>().ok_or_else(|| Error::corrupt(what, "shorter than its header"))?;
-        if bytes[..8] != MAGIC {
-            return Err(Error::corrupt(what, "not such a file"));
-        }
-        if word(bytes, 12) != header_crc(bytes) {
-            return Err(Error::corrupt(what, "checksum of the header"));
-        }
-        if word(bytes, 8) != FORMAT {
-            return Err(Error::NewerFormat { what: what.to_owned(), found: word(bytes, 8), known: FORMAT });
-        }
+        let bytes = header::check(what, bytes, &MAGIC, FORMAT)?;
         let mut salt = [0; 16];
         salt.copy_from_slice(&bytes[32..48]);
-        Ok(Self {
-            segment: u64::from(word(bytes, 16)) | u64::from(word(bytes, 20)) << 32,
-            rows: word(bytes, 24),
-            columns: word(bytes, 28),
-            salt: Salt(salt),
-        })
+        Ok(Self { segment: long(bytes, 16), rows: word(bytes, 24), columns: word(bytes, 28), salt: Salt(salt) })
     }
-}
-
-fn header_crc(header: &[u8; LINE]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(&header[..12]), &header[16..])
-}
-
-fn word(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
 /// The table, as JSON.

@@ -10,11 +10,12 @@ use super::kernel::{GROUP, LANES, Width, prefetch_bytes};
 use super::{Cells, Distance, code_of, distance_of};
 use crate::disk::{Disk, DiskFile};
 use crate::error::{Error, Result};
+use crate::index::header::{self, long, word};
 
 const MAGIC: [u8; 8] = *b"KNARRVEC";
 const FORMAT: u32 = 1;
 /// Bytes of the header, and of the row numbers of a block.
-const LINE: usize = 64;
+const LINE: usize = header::BYTES;
 const CELL_ENTRY_BYTES: usize = 12;
 /// Bytes of the next cell that are asked for while one is read; the processor guesses the rest by itself.
 const AHEAD_BYTES: usize = 1024;
@@ -54,27 +55,16 @@ impl Header {
         {
             out[32 + at * 4..36 + at * 4].copy_from_slice(&word.to_le_bytes());
         }
-        let crc = header_crc(&out);
-        out[12..16].copy_from_slice(&crc.to_le_bytes());
+        header::seal(&mut out);
         out
     }
 
     fn decode(what: &str, bytes: &[u8]) -> Result<Self> {
-        let bytes = bytes.get(..LINE).ok_or_else(|| Error::corrupt(what, "shorter than its header"))?;
-        if bytes[..8] != MAGIC {
-            return Err(Error::corrupt(what, "not such a file"));
-        }
-        if word(bytes, 12) != header_crc(bytes) {
-            return Err(Error::corrupt(what, "checksum of the header"));
-        }
-        if word(bytes, 8) != FORMAT {
-            return Err(Error::NewerFormat { what: what.to_owned(), found: word(bytes, 8), known: FORMAT });
-        }
+        let bytes = header::check(what, bytes, &MAGIC, FORMAT)?;
         let distance = distance_of(word(bytes, 40)).ok_or_else(|| Error::corrupt(what, "distance"))?;
-        let long = |at| u64::from(word(bytes, at)) | u64::from(word(bytes, at + 4)) << 32;
         Ok(Self {
-            segment: long(16),
-            generation: long(24),
+            segment: long(bytes, 16),
+            generation: long(bytes, 24),
             rows: word(bytes, 32),
             dim: word(bytes, 36),
             distance,
@@ -82,14 +72,6 @@ impl Header {
             blocks: word(bytes, 48),
         })
     }
-}
-
-fn header_crc(header: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(&header[..12]), &header[16..LINE])
-}
-
-fn word(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
 /// Writes a structure front to back. The row numbers of all cells are known before the first block is coded.

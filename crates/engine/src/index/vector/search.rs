@@ -2,6 +2,8 @@
 
 use std::collections::BinaryHeap;
 
+use knarr_base::limit;
+
 use super::cells::{Cells, Measured, packed};
 use super::code::{Metric, NIBBLE_ERROR};
 use super::file::{CellView, Structure};
@@ -21,9 +23,6 @@ const SLACK_POWER: f32 = 0.25;
 const EXPECTED_MIN: f32 = 32.0;
 /// Standard deviations of the coding error that a candidate may be behind and still be scored.
 const MARGIN: f32 = 3.0;
-/// Candidates kept at most, beyond a few for each row wanted. Many equal rows would otherwise all be scored; a filter that
-/// forbids all that is near leaves many that are nearly equal, and those have to be.
-const CANDIDATES: usize = 32 * 1024;
 /// Vectors asked for ahead of the one that is scored.
 const AHEAD: usize = 8;
 
@@ -374,14 +373,14 @@ impl<'a> Walk<'a> {
                 self.candidates.push((keys[lane], numbers[lane]));
             }
         }
-        if self.candidates.len() >= 2 * (CANDIDATES + 4 * self.k) {
+        if self.candidates.len() >= 2 * (limit::SEARCH_CANDIDATES + 4 * self.k) {
             self.thin();
         }
     }
 
     /// Drops candidates that cannot matter any more, and past the bound the farthest.
     fn thin(&mut self) {
-        let (limit, most) = (self.best.limit() + self.margin, CANDIDATES + 4 * self.k);
+        let (limit, most) = (self.best.limit() + self.margin, limit::SEARCH_CANDIDATES + 4 * self.k);
         self.candidates.retain(|(key, _)| *key <= limit);
         if self.candidates.len() > most {
             self.candidates.select_nth_unstable_by_key(most, |(key, row)| packed(*key, *row));
