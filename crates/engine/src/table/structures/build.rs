@@ -75,6 +75,7 @@ impl Table {
     /// Trains on a sample of all large segments and stores the cells.
     fn train(&self, distance: Distance, dim: usize, rows: u64, large: &[Held]) -> Result<Cells> {
         let (count, sampled) = cells_for(rows, dim);
+        self.check_space(count * (dim + 1) * size_of::<f32>())?;
         let mut sample = Vec::with_capacity(sampled * dim);
         for held in large {
             let share = sampled as u64 * u64::from(held.segment.rows()) / rows;
@@ -86,7 +87,11 @@ impl Table {
         let made = self.disk.create_dir(&near).and_then(|()| self.disk.create_dir(&dir));
         made.map_err(|e| Error::io(format!("creating {}", dir.display()), e))?;
         fail::fail_point!("table::structures::before_cells");
-        cells.write(&*self.disk, &self.layout.near_cells(distance, generation))?;
+        if let Err(error) = cells.write(&*self.disk, &self.layout.near_cells(distance, generation)) {
+            // On a full disk it must not wait for the collector, and the next attempt has the same number.
+            let _ = self.disk.remove_dir_all(&dir);
+            return Err(error);
+        }
         Ok(cells)
     }
 

@@ -34,8 +34,7 @@ impl Table {
                     held.segment.nears().set(distance, Some(near));
                 }
             }
-            let names = self.disk.list(&self.layout.near_generation(distance, generation)).unwrap_or_default();
-            if names.iter().any(|name| name == READY) {
+            if self.listed(&self.layout.near_generation(distance, generation)).iter().any(|name| name == READY) {
                 kind.ready.store(true, Ordering::Release);
                 kind.complete.fetch_max(generation, Ordering::AcqRel);
             }
@@ -46,12 +45,23 @@ impl Table {
 
     /// Generations of a distance that have a directory, ascending.
     pub(super) fn generations(&self, distance: Distance) -> Vec<u64> {
-        let names = self.disk.list(&self.layout.near_dir()).unwrap_or_default();
+        let names = self.listed(&self.layout.near_dir());
         let generation = |name: &String| {
             let (word, digits) = name.split_once('-')?;
             (word == distance.as_str()).then(|| number_of(digits)).flatten()
         };
         names.iter().filter_map(generation).collect()
+    }
+
+    /// Names in a directory of derived files. One that is not there yet has none; one that cannot be read is as good as
+    /// that, since what is missing is made anew.
+    pub(super) fn listed(&self, dir: &Path) -> Vec<String> {
+        self.disk.list(dir).unwrap_or_else(|error| {
+            if error.kind() != ErrorKind::NotFound {
+                tracing::warn!(table = %self.id, dir = %dir.display(), %error, "search structures cannot be listed");
+            }
+            Vec::new()
+        })
     }
 
     /// `None` if there are none that can be used; their directory is then removed.

@@ -117,7 +117,7 @@ pub struct Progress {
     pub rows: u64,
     /// Of these, rows of segments that have one; the others are scanned.
     pub built: u64,
-    /// Bytes of the structures.
+    /// Bytes of the structures, and of the postings beside them.
     pub bytes: u64,
 }
 
@@ -213,17 +213,17 @@ impl Table {
         for distance in Distance::ALL.iter().filter(|distance| !wanted.distances.contains(distance)) {
             self.structures.kind(*distance).wanted.store(false, Ordering::Release);
         }
-        self.want_structures(wanted);
         self.keep_fields(&wanted.fields);
+        self.want_structures(wanted);
         self.request_structures();
     }
 
     /// How far structures for a distance are.
     pub fn structure_progress(&self, distance: Distance) -> Progress {
-        let view = self.view.load();
         let mut progress = Progress { ready: true, rows: 0, built: 0, bytes: 0 };
-        for segment in view.segments().iter().map(|held| &held.segment).filter(|segment| self.is_large(segment)) {
+        for Held { segment, .. } in self.large_segments() {
             progress.rows += u64::from(segment.rows());
+            progress.bytes += segment.nears().postings().map_or(0, |posted| posted.postings.bytes());
             if let Some(near) = segment.nears().get(distance) {
                 progress.built += u64::from(segment.rows());
                 progress.bytes += near.structure.bytes();

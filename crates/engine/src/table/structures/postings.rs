@@ -8,7 +8,6 @@ use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -70,8 +69,7 @@ impl Table {
                 held.segment.nears().set_postings(Some(posted));
             }
         }
-        let names = self.disk.list(&self.layout.post_set(set.number)).unwrap_or_default();
-        if names.iter().any(|name| name == READY) {
+        if self.listed(&self.layout.post_set(set.number)).iter().any(|name| name == READY) {
             *self.structures.posted.lock() = set.fields;
         }
     }
@@ -152,8 +150,7 @@ impl Table {
             self.structures.posted.lock().clear();
             self.view.load().segments().iter().for_each(|held| held.segment.nears().set_postings(None));
         }
-        let sets = self.disk.list(&self.layout.post_dir()).unwrap_or_default();
-        for set in sets.iter().filter_map(|name| number_of(name)) {
+        for set in self.listed(&self.layout.post_dir()).iter().filter_map(|name| number_of(name)) {
             let dir = self.layout.post_set(set);
             let is_used = || self.view.load().segments().iter().any(|held| has(&held.segment, set));
             if (set == wanted.number && !wanted.fields.is_empty()) || is_used() {
@@ -181,7 +178,6 @@ impl Table {
 
     pub(super) fn keep_fields(&self, fields: &BTreeSet<String>) {
         *self.structures.set.lock() = FieldSet::new(fields.clone());
-        self.structures.declared.store(true, Ordering::Release);
     }
 }
 
