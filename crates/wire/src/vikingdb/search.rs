@@ -51,8 +51,8 @@ fn extend(found: &Found, explain: bool) -> String {
     let mut members = Vec::new();
     members.extend(found.passed().map(|rows| format!("\"search_count\":{rows}")));
     if explain {
-        let text = serde_json::to_string(&search::explain(found.explain()));
-        members.push(format!("\"explain\":{}", text.unwrap_or_default()));
+        let text = serde_json::to_string(&search::explain(found.explain())).expect("words and numbers are JSON");
+        members.push(format!("\"explain\":{text}"));
     }
     format!("{{{}}}", members.join(","))
 }

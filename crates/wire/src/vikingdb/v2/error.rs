@@ -53,7 +53,7 @@ rows! {
     TOO_MANY_REQUESTS = "TooManyRequests" TOO_MANY_REQUESTS Text::Own;
     /// Says which model: its name is no secret, and nothing of a backend's answer is in it.
     EMBEDDING_FAILED = "EmbeddingFailed" INTERNAL_SERVER_ERROR Text::Own;
-    UNAVAILABLE = "ServiceUnavailable" SERVICE_UNAVAILABLE Text::Fixed("the service is not available now");
+    UNAVAILABLE = "ServiceUnavailable" SERVICE_UNAVAILABLE Text::Fault("the service is not available now");
     INTERNAL_ERROR = "InternalError" INTERNAL_SERVER_ERROR Text::Fixed("internal error");
 }
 
