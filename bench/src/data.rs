@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_array::builder::{ListBuilder, StringBuilder};
-use arrow_array::{FixedSizeListArray, Float32Array, Int64Array, RecordBatch, StringArray, UInt64Array};
+use arrow_array::{ArrayRef, FixedSizeListArray, Float32Array, Int64Array, RecordBatch, StringArray, UInt64Array};
 use arrow_schema::{DataType, Field};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
@@ -192,49 +192,40 @@ fn write(path: &Path, rows: i64) -> io::Result<()> {
     writer.into_inner()?.flush()
 }
 
-/// The rows as a segment stores them, without their vectors.
-pub(crate) fn stored(rows: impl Iterator<Item = Row>) -> RecordBatch {
-    let rows: Vec<Row> = rows.collect();
-    let ints = |of: fn(&Row) -> i64| Arc::new(rows.iter().map(|row| Some(of(row))).collect::<Int64Array>());
-    let item = Field::new("item", DataType::Utf8, false);
+/// The scalar columns of rows; `item` is the element of a list.
+fn scalars(rows: &[Row], item: Field) -> Vec<(&'static str, ArrayRef)> {
+    let ints = |of: fn(&Row) -> i64| Arc::new(rows.iter().map(of).collect::<Int64Array>());
     let mut tags = ListBuilder::new(StringBuilder::new()).with_field(item);
-    for row in &rows {
+    for row in rows {
         row.tags.iter().for_each(|t| tags.values().append_value(format!("tag_{t:02}")));
         tags.append(true);
     }
-    RecordBatch::try_from_iter([
-        ("id", ints(|row| row.id) as _),
-        ("user_id", ints(|row| row.user_id) as _),
-        ("city", Arc::new(rows.iter().map(|row| Some(format!("city_{:03}", row.city))).collect::<StringArray>()) as _),
-        ("tags", Arc::new(tags.finish()) as _),
-        ("score", Arc::new(rows.iter().map(|row| row.score).collect::<Float32Array>()) as _),
-        ("created", ints(|row| row.created) as _),
-        ("_seq", Arc::new(UInt64Array::from_value(1, rows.len())) as _),
-        ("_expiry", Arc::new(Int64Array::from_value(0, rows.len())) as _),
-    ])
-    .expect("every column has one value per row")
+    vec![
+        ("id", ints(|row| row.id)),
+        ("user_id", ints(|row| row.user_id)),
+        ("city", Arc::new(rows.iter().map(|row| Some(format!("city_{:03}", row.city))).collect::<StringArray>())),
+        ("tags", Arc::new(tags.finish())),
+        ("score", Arc::new(rows.iter().map(|row| row.score).collect::<Float32Array>())),
+        ("created", ints(|row| row.created)),
+    ]
+}
+
+/// The rows as a segment stores them, without their vectors.
+pub(crate) fn stored(rows: impl Iterator<Item = Row>) -> RecordBatch {
+    let rows: Vec<Row> = rows.collect();
+    let mut columns = scalars(&rows, Field::new("item", DataType::Utf8, false));
+    columns.push(("_seq", Arc::new(UInt64Array::from_value(1, rows.len()))));
+    columns.push(("_expiry", Arc::new(Int64Array::from_value(0, rows.len()))));
+    RecordBatch::try_from_iter(columns).expect("every column has one value per row")
 }
 
 fn batch(rows: impl Iterator<Item = Row>) -> RecordBatch {
     let rows: Vec<Row> = rows.collect();
-    let ints = |of: fn(&Row) -> i64| Arc::new(rows.iter().map(of).collect::<Int64Array>());
-    let mut tags = ListBuilder::new(StringBuilder::new());
-    for row in &rows {
-        row.tags.iter().for_each(|t| tags.values().append_value(format!("tag_{t:02}")));
-        tags.append(true);
-    }
     let floats = Arc::new(rows.iter().flat_map(|row| row.vector).collect::<Float32Array>());
     let item = Arc::new(Field::new("item", DataType::Float32, true));
-    RecordBatch::try_from_iter([
-        ("id", ints(|row| row.id) as _),
-        ("user_id", ints(|row| row.user_id) as _),
-        ("city", Arc::new(rows.iter().map(|row| Some(format!("city_{:03}", row.city))).collect::<StringArray>()) as _),
-        ("tags", Arc::new(tags.finish()) as _),
-        ("score", Arc::new(rows.iter().map(|row| row.score).collect::<Float32Array>()) as _),
-        ("created", ints(|row| row.created) as _),
-        ("vector", Arc::new(FixedSizeListArray::new(item, DIM as i32, floats, None)) as _),
-    ])
-    .expect("every column has one value per row")
+    let mut columns = scalars(&rows, Field::new("item", DataType::Utf8, true));
+    columns.push(("vector", Arc::new(FixedSizeListArray::new(item, DIM as i32, floats, None))));
+    RecordBatch::try_from_iter(columns).expect("every column has one value per row")
 }
 
 /// xoshiro256++ seeded through splitmix64: fast, and the same on every machine.

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use knarr_engine::compute::Cancel;
 use knarr_engine::disk::{Disk, OsDisk};
-use knarr_engine::index::vector::{self, Allow, Batches, Bits, Cells, Crew, Effort, Looked, Structure};
+use knarr_engine::index::vector::{self, Allow, Batches, Bits, Cells, Crew, Effort, Structure};
 
 use crate::bench::Bench;
 use crate::data::Random;
@@ -166,7 +166,6 @@ fn ask<'b>(
 ) -> io::Result<Run> {
     let vectors = batches(base);
     let mut found = Vec::with_capacity(asked.len());
-    let mut looked = Looked::default();
     let (mut cells_read, mut rows, mut scored) = (0.0, 0.0, 0.0);
     let start = measure::now();
     for (at, query) in asked.iter().enumerate() {
@@ -174,14 +173,12 @@ fn ask<'b>(
         let allowed = if let Allow::Only(bits) = allow { bits.count() } else { vectors.rows() };
         let plan = cells.plan(vectors.rows(), allowed, K, effort);
         let query = cells.ask(query);
-        let hits;
-        (hits, looked) = structure.search(cells, &query, &vectors, allow, plan, None).map_err(io::Error::other)?;
+        let (hits, looked) = structure.search(cells, &query, &vectors, allow, plan, None).map_err(io::Error::other)?;
         cells_read += f64::from(looked.cells);
         rows += f64::from(looked.rows);
         scored += f64::from(looked.scored);
         found.push(hits.iter().map(|hit| hit.row).collect());
     }
-    let _ = looked;
     let (seconds, n) = (measure::now() - start, asked.len() as f64);
     Ok(Run { seconds, found, looked: [cells_read / n, rows / n, scored / n] })
 }
