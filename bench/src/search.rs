@@ -9,7 +9,7 @@ use std::path::Path;
 
 use knarr_engine::compute::Cancel;
 use knarr_engine::disk::{Disk, OsDisk};
-use knarr_engine::index::vector::{self, Allow, Batches, Bits, Cells, Crew, Effort, Structure};
+use knarr_engine::index::vector::{self, Allow, Batches, Bits, Cells, Counts, Crew, Effort, Structure};
 
 use crate::bench::Bench;
 use crate::data::Random;
@@ -155,6 +155,10 @@ impl Run {
     }
 }
 
+fn counts(rows: u32, allowed: u32) -> Counts {
+    Counts { rows: rows.into(), allowed: allowed.into() }
+}
+
 /// Asks every query once; `allow` by the query's place.
 fn ask<'b>(
     cells: &Cells,
@@ -170,8 +174,13 @@ fn ask<'b>(
     let start = measure::now();
     for (at, query) in asked.iter().enumerate() {
         let allow = allow(at);
-        let allowed = if let Allow::Only(bits) = allow { bits.count() } else { vectors.rows() };
-        let plan = cells.plan(vectors.rows(), allowed, K, effort);
+        let (allowed, listed) = match allow {
+            Allow::Only(bits) => (bits.count(), false),
+            Allow::Few(rows) => (rows.len() as u32, true),
+            Allow::All | Allow::Each(_) => (vectors.rows(), false),
+        };
+        let here = counts(vectors.rows(), allowed);
+        let plan = cells.plan(here, here, listed, K, effort);
         let query = cells.ask(query);
         let (hits, looked) = structure.search(cells, &query, &vectors, allow, plan, None).map_err(io::Error::other)?;
         cells_read += f64::from(looked.cells);
@@ -271,16 +280,24 @@ fn filtered_by(
     name: &str,
     filters: &[Bits],
 ) -> io::Result<Filtered> {
-    let allow = |at: usize| Allow::Only(&filters[at % filters.len()]);
+    let rows = structure.rows();
+    // As a table brings them: few rows as a list.
+    let listed = filters[0].count() <= Cells::few(rows);
+    let lists: Vec<Vec<u32>> = if listed { filters.iter().map(|bits| bits.iter().collect()).collect() } else { vec![] };
+    let allow = |at: usize| match lists.get(at % filters.len()) {
+        Some(list) => Allow::Few(list),
+        None => Allow::Only(&filters[at % filters.len()]),
+    };
     eprintln!("filter {name}");
-    let truth = Truth::compute(set, base, asked, allow)?;
+    let truth = Truth::compute(set, base, asked, |at| Allow::Only(&filters[at % filters.len()]))?;
     let run = ask(cells, structure, base, asked, Effort::default(), allow)?;
-    let plan = cells.plan(structure.rows(), filters[0].count(), K, Effort::default());
+    let here = counts(rows, filters[0].count());
+    let plan = cells.plan(here, here, listed, K, Effort::default());
     Ok(Filtered {
         name: name.to_owned(),
         recall: truth.recall(&run.found),
         rate: asked.len() as f64 / run.seconds,
-        way: format!("{:?}", plan.path),
+        way: format!("{:?}", plan.way),
         looked: run.looked(),
     })
 }

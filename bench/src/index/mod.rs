@@ -122,8 +122,9 @@ fn drop_index(server: &Server, near: Near) {
 
 /// Makes the indexes that are not there and waits for all.
 pub(crate) fn ensure(server: &Server, nears: &[Near]) {
-    let mut client = server.client();
     for near in nears {
+        // A connection would have been closed while the index before was made.
+        let mut client = server.client();
         let reply = client.post("/api/index/info", &near.named()).expect("the server is up");
         if reply.status == 200 {
             ready(&mut client, *near);

@@ -4,6 +4,7 @@
 use std::io;
 
 use knarr_base::limit;
+use serde_json::Value;
 
 use super::drive::{Answers, Until, drive};
 use super::filters::{Columns, Filter, Lie};
@@ -25,6 +26,10 @@ const SPARE: f64 = 0.003;
 const CLOSE: f64 = 1.04;
 /// Queries of later runs, and filtered ones, whose neighbours are computed.
 const JUDGED: usize = 500;
+/// Queries that are asked before anything is measured.
+const WARMED: i64 = 91;
+/// Queries that are asked once more for what they read.
+const EXPLAINED: usize = 100;
 
 /// Options of `index-search`.
 #[derive(clap::Args)]
@@ -41,6 +46,9 @@ pub(crate) struct Args {
     /// Seconds after which a run ends, however many queries are left.
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
+    /// Beside the default effort, only rows whose name contains this.
+    #[arg(long, default_value = "")]
+    only: String,
 }
 
 /// One row of the table.
@@ -60,6 +68,8 @@ struct Run {
     /// Times the rate of the default effort without a filter, in the same run.
     share: f64,
     recall: Recall,
+    /// Cells and vectors that a search read, on average.
+    read: [f64; 2],
     foreign: f64,
 }
 
@@ -89,6 +99,10 @@ pub(crate) fn run(bench: &Bench, args: &Args) -> io::Result<()> {
 impl Ground<'_> {
     fn one(&self, near: Near) -> io::Result<()> {
         let mut cells = self.cells(near)?;
+        eprintln!("{}: reading every page once", near.name());
+        let ask = Ask { near, scale: 1.0, bare: false };
+        let queries = requests::queries(self.bench, WARMED, self.args.queries as i64);
+        self.drive(&requests::searches(self.server, ask, &queries, None), 0);
         for run in 0..self.bench.n {
             let mut unfiltered = None;
             for cell in &mut cells {
@@ -108,6 +122,8 @@ impl Ground<'_> {
             "of default",
             "p50 ms",
             "p99 ms",
+            "cells",
+            "vectors",
             "foreign cpu",
         ];
         println!();
@@ -119,10 +135,13 @@ impl Ground<'_> {
     fn cells(&self, near: Near) -> io::Result<Vec<Cell>> {
         let ask = Ask { near, scale: 1.0, bare: false };
         let cell = |name: &str, reach, ask| Cell { name: name.to_owned(), reach, ask, filter: None, runs: Vec::new() };
+        let wanted = |name: &str| name.contains(&self.args.only);
         let mut cells = vec![cell("default effort", "", ask)];
         for (goal, reach) in [(0.95, "5,000/s, p99 10 ms"), (0.99, "3,500/s, p99 10 ms")] {
-            let scale = self.scale_for(near, goal)?;
-            cells.push(cell(&format!("effort for {goal}"), reach, Ask { scale, ..ask }));
+            let name = format!("effort for {goal}");
+            if wanted(&name) {
+                cells.push(cell(&name, reach, Ask { scale: self.scale_for(near, goal)?, ..ask }));
+            }
         }
         cells.push(cell("default, keys and scores alone", "", Ask { bare: true, ..ask }));
         for (lie, shares) in [
@@ -131,10 +150,11 @@ impl Ground<'_> {
             (Lie::Far, [(0.3, ""), (0.03, ""), (0.003, "")]),
         ] {
             for (share, reach) in shares {
-                let name = format!("{:.1} %, {}", share * 100.0, lie.name());
+                let name = format!("{} %, {}", share * 100.0, lie.name());
                 cells.push(Cell { filter: Some((lie, share)), ..cell(&name, reach, ask) });
             }
         }
+        cells.retain(|cell| cell.filter.is_none() || wanted(&cell.name));
         Ok(cells)
     }
 
@@ -189,8 +209,27 @@ impl Ground<'_> {
             p99_ms: answers.percentile_ms(99.0),
             share: 1.0,
             recall: judge.recall(near, &queries, &truth, &answers),
+            read: self.read(cell.ask, &queries, filters.as_deref()),
             foreign,
         })
+    }
+
+    /// Asks some of the queries once more, with an explanation.
+    fn read(&self, ask: Ask, queries: &[Vec<f32>], filters: Option<&[Filter]>) -> [f64; 2] {
+        let asked = EXPLAINED.min(queries.len());
+        let (mut client, mut sums) = (self.server.client(), [0.0; 2]);
+        for at in 0..asked {
+            let mut body = requests::body(ask, &queries[at], filters.map(|filters| &filters[at]));
+            body["search"]["explain"] = true.into();
+            let reply = client.post("/api/index/search", &body).expect("the server is up");
+            let reply: Value = serde_json::from_str(&reply.text).expect("answers are JSON");
+            for segment in reply["extend"]["explain"]["segments"].as_array().into_iter().flatten() {
+                for (sum, name) in sums.iter_mut().zip(["cells_read", "vectors_read"]) {
+                    *sum += segment[name].as_f64().unwrap_or(0.0);
+                }
+            }
+        }
+        sums.map(|sum| sum / asked as f64)
     }
 
     /// Values differ between any two queries, runs and cells.
@@ -216,6 +255,8 @@ impl Cell {
             format!("{:.2}x", spread(|run| run.share).median),
             spread(|run| run.p50_ms).show(2),
             spread(|run| run.p99_ms).show(2),
+            format!("{:.0}", spread(|run| run.read[0]).median),
+            format!("{:.0}", spread(|run| run.read[1]).median),
             format!("{:.2}", spread(|run| run.foreign).max),
         ]
     }

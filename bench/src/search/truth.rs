@@ -61,7 +61,8 @@ impl Truth {
     pub(crate) fn among(set: Set, base: &Floats, asked: &[&[f32]], filter: impl Fn(usize) -> Bits + Sync) -> Self {
         let progress = Progress::new(format!("exact neighbours, {set}, filtered: queries"), asked.len() as u64);
         let one = |at: usize, query: &[f32]| {
-            let hits = exact(set.distance(), query, &batches(base), Allow::Only(&filter(at)), K);
+            let hits =
+                exact(set.distance(), query, &batches(base), Allow::Only(&filter(at)), K).expect("bits are at hand");
             progress.add(1);
             hits.iter().map(|hit| hit.row).collect()
         };
@@ -77,7 +78,8 @@ impl Truth {
         asked: &[&[f32]],
         allow: impl Fn(usize) -> Allow<'b> + Sync,
     ) -> io::Result<Self> {
-        let one = |query: &[f32], allow| exact(set.distance(), query, &batches(base), allow, K);
+        let one =
+            |query: &[f32], allow| exact(set.distance(), query, &batches(base), allow, K).expect("bits are at hand");
         let rows = spread(asked, |asked, from| {
             let hits = asked.iter().enumerate().map(|(at, query)| one(query, allow(from + at)));
             hits.map(|hits| hits.iter().map(|hit| hit.row).collect()).collect()
@@ -122,7 +124,7 @@ fn all(distance: Distance, base: &Floats, asked: &[&[f32]], progress: &Progress)
         let vectors = Batches::new(base.dim, [floats]);
         let first = (block * BLOCK_ROWS) as u32;
         for (query, best) in asked.iter().zip(&mut best) {
-            let hits = exact(distance, query, &vectors, Allow::All, K);
+            let hits = exact(distance, query, &vectors, Allow::All, K).expect("every row may be found");
             best.extend(hits.into_iter().map(|hit| Hit { row: hit.row + first, ..hit }));
             let sign = if distance == Distance::L2 { 1.0 } else { -1.0 };
             best.sort_by(|a, b| (sign * a.score).total_cmp(&(sign * b.score)));

@@ -254,6 +254,8 @@ pub const SEARCH_CANDIDATES: usize = 32 * 1024;
 /// Tries of a search in one segment that leave out, one by one, found rows that newer writes hide; after them all that are
 /// hidden there are looked up.
 pub const SEARCH_TRIES: usize = 3;
+/// Listed rows that a search puts in order at once; the next ones when it comes to them.
+pub const SEARCH_SORTED_ROWS: usize = 64;
 /// Sampled rows per cell that training looks at.
 pub const INDEX_TRAIN_ROWS_PER_CELL: usize = 32;
 /// Sampled rows per cell below which there are fewer cells instead.
@@ -271,8 +273,11 @@ pub const POSTINGS_ENTRIES: u64 = 16 * 1024 * 1024;
 /// Bitmaps of all rows with a smaller value that a field with ranges keeps: a range reads two of them and, at most, the
 /// rows between two neighbours twice. Together 8 bytes a row.
 pub const POSTINGS_MARKS: u32 = 64;
-/// Distinct values up to which a field also keeps the value of each row: numbers of 16 bits.
-pub const POSTINGS_ORDINALS: u32 = 1 << 16;
+/// Codes that a field has for the values of its rows: numbers of 16 bits. With more distinct values, neighbours share one.
+pub const POSTINGS_CODES: u32 = 1 << 16;
+/// Rows whose code says no more than that they may pass, and that are therefore listed to be tested one by one; a filter
+/// with more of them is evaluated for all rows.
+pub const POSTINGS_UNSURE_ROWS: usize = 4096;
 /// Bytes that are verified together at their first use: some microseconds of work.
 pub const POSTINGS_BLOCK_BYTES: usize = 64 * 1024;
 

@@ -27,3 +27,4 @@ pub use found::{Explain, Found};
 pub use near::Planned;
 pub use score::unit;
 pub use sort::scores;
+pub use vector::Way;

@@ -3,6 +3,8 @@
 //! What the structure offers is ranked again by [`super::score`], so scores and ties are those of exact scans. Rows that
 //! a newer write hides are not known to it: they are asked for among what it found, and left out of another try.
 
+use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -11,14 +13,16 @@ use arrow_buffer::BooleanBuffer;
 use knarr_base::index::Distance;
 use knarr_base::limit;
 use knarr_base::search::Effort;
+use roaring::RoaringBitmap;
 
+use super::postings::{Answer, Passed, Test};
 use super::score::Query;
 use super::top::{Place, float_of_rank, rank_of_float};
-use super::vector::{self, Allow, Batches, Bits, Cells, Path, Plan};
+use super::vector::{self, Allow, Batches, Bits, Cells, Counts, LANES, Pass, Plan, Way};
 use crate::error::{Error, Result};
 use crate::filter::Predicate;
 use crate::table::moment::{Block, Moment};
-use crate::table::structures::Near;
+use crate::table::structures::{Near, Posted};
 
 /// A segment that is searched through its structure.
 pub(super) struct Step {
@@ -45,7 +49,7 @@ pub(super) struct Asked {
 
 impl Asked {
     /// For every training that the steps have; there are two at most while a table is trained again.
-    pub(super) fn all<'a>(steps: impl Iterator<Item = &'a Step>, queries: &[Vec<f32>]) -> Vec<Self> {
+    pub(super) fn all(steps: &[Step], queries: &[Vec<f32>]) -> Vec<Self> {
         let mut all = Vec::<Self>::new();
         for Step { near, .. } in steps {
             if !all.iter().any(|asked| asked.cells.generation() == near.cells.generation()) {
@@ -62,10 +66,10 @@ impl Asked {
 pub struct Planned {
     /// Rows of the segment.
     pub rows: u64,
-    /// Of these, rows that may be found.
+    /// Of these, rows that may be found; about as many, where the filter is only asked of the rows that are met.
     pub passed: u64,
-    /// True if the structure was asked, false if all that passed were scored.
-    pub through_cells: bool,
+    /// How.
+    pub way: Way,
     /// Why.
     pub why: &'static str,
     /// Cells that were read, for the first query.
@@ -81,43 +85,56 @@ pub(super) struct Search<'a> {
     pub(super) predicate: &'a Predicate,
     pub(super) queries: &'a [Query],
     pub(super) asked: &'a [Asked],
-    /// By query: the rank of the worst row of those found elsewhere, if they are enough.
-    pub(super) worst: Vec<Option<u64>>,
     pub(super) most: usize,
+}
+
+/// A step that knows which rows it may find.
+pub(super) struct Ready<'a> {
+    step: &'a Step,
+    allowed: Allowed<'a>,
+    /// How many rows it has, and may find.
+    pub(super) counts: Counts,
+    /// Postings were found to be damaged; the rows are right all the same.
+    pub(super) damaged: bool,
 }
 
 /// What a step found: (query, rank, place), none twice and none hidden.
 pub(super) struct Offered {
     pub(super) rows: Vec<(usize, u64, Place)>,
     pub(super) planned: Planned,
-    /// Postings were found to be damaged; the rows are right all the same.
-    pub(super) damaged: bool,
 }
 
-impl Search<'_> {
+impl<'a> Search<'a> {
+    /// Finds out which rows may be found; `posted` are the postings of the segment.
+    ///
+    /// # Errors
+    /// `Corrupt` if the segment is damaged where it is needed.
+    pub(super) fn ready<'s>(&'s self, step: &'s Step, posted: Option<&'s Posted>) -> Result<Ready<'s>> {
+        let rows = step.near.structure.rows();
+        let (allowed, damaged) = self.allowed(step, posted)?;
+        let counts = Counts { rows: rows.into(), allowed: allowed.count(rows).into() };
+        Ok(Ready { step, allowed, counts, damaged })
+    }
+
+    /// The best rows. `all`: of all steps together. `worst`, by query: the rank of the worst row of those found
+    /// elsewhere, if they are enough.
+    ///
     /// # Errors
     /// `Corrupt` if the structure, or the segment, is damaged where it is needed.
-    pub(super) fn run(&self, step: &Step) -> Result<Offered> {
-        let Near { cells, structure } = &*step.near;
-        let (allowed, damaged) = self.allowed(step)?;
-        let passed = allowed.as_ref().map_or(structure.rows(), Bits::count);
-        let plan = self.plan(step, passed);
-        let mut planned = Planned {
-            rows: structure.rows().into(),
-            passed: passed.into(),
-            through_cells: plan.path == Path::Cells,
-            why: plan.why,
-            cells: 0,
-            scored: 0,
-        };
+    pub(super) fn find(&self, ready: Ready<'_>, all: Counts, worst: &[Option<u64>]) -> Result<Offered> {
+        let Ready { step, allowed, counts, .. } = ready;
+        let Near { cells, .. } = &*step.near;
+        let plan = self.plan(step, counts, all, matches!(allowed, Allowed::Few(_)));
+        let mut planned =
+            Planned { rows: counts.rows, passed: counts.allowed, way: plan.way, why: plan.why, cells: 0, scored: 0 };
         let mut offered = Vec::new();
-        if passed > 0 {
+        if counts.allowed > 0 {
             let vectors = self.moment.vectors(step.held)?;
             let asked = self.asked.iter().find(|asked| asked.cells.generation() == cells.generation());
             let asked = asked.expect("all trainings of the steps were asked");
             let mut rows = Rows { search: self, step, vectors, allowed, plan };
             for (number, query) in asked.queries.iter().enumerate() {
-                let bound = self.worst[number].map(|rank| bound(step.distance, float_of_rank(rank)));
+                let bound = worst[number].map(|rank| bound(step.distance, float_of_rank(rank)));
                 let (found, looked) = rows.find(query, bound)?;
                 if number == 0 {
                     (planned.cells, planned.scored) = (looked.cells, looked.scored);
@@ -128,63 +145,74 @@ impl Search<'_> {
                 }
             }
         }
-        Ok(Offered { rows: offered, planned, damaged })
+        Ok(Offered { rows: offered, planned })
     }
 
-    fn plan(&self, step: &Step, passed: u32) -> Plan {
-        let (Near { cells, structure }, effort) = (&*step.near, step.effort);
-        let plan = cells.plan(structure.rows(), passed, self.most, step.vector_effort());
-        let few = effort.exact_up_to.is_some_and(|most| u64::from(passed) <= most);
-        let share = f64::from(passed) / f64::from(structure.rows().max(1));
+    fn plan(&self, step: &Step, here: Counts, all: Counts, listed: bool) -> Plan {
+        let effort = step.effort;
+        let plan = step.near.cells.plan(here, all, listed, self.most, step.vector_effort());
+        let few = effort.exact_up_to.is_some_and(|most| here.allowed <= most);
+        let share = here.allowed as f64 / here.rows.max(1) as f64;
         if few || effort.exact_up_to_ratio.is_some_and(|most| share <= most) {
-            return Plan {
-                path: Path::Survivors,
-                why: "as few rows pass as the caller wants scored one by one",
-                ..plan
-            };
+            return Plan { way: Way::Survivors, why: "as few rows pass as the caller wants scored one by one", ..plan };
         }
         plan
     }
 
-    /// The rows that live and pass the filter, `None`: all; and whether postings were found to be damaged.
-    fn allowed(&self, step: &Step) -> Result<(Option<Bits>, bool)> {
+    /// The rows that live and pass the filter; and whether postings were found to be damaged.
+    fn allowed<'s>(&'s self, step: &Step, posted: Option<&'s Posted>) -> Result<(Allowed<'s>, bool)> {
         if self.predicate.is_all() {
-            return Ok((self.live(step)?, false));
+            return Ok((self.live(step)?.map_or(Allowed::All, Allowed::Bits), false));
         }
-        let damaged = match self.posted(step) {
+        let damaged = match posted.map_or(Ok(None), |posted| self.posted(step, posted)) {
             Ok(None) => false,
-            Ok(Some(mut passed)) => {
-                if let Some(live) = self.live(step)? {
-                    passed.intersect(&live);
-                }
-                return Ok((Some(passed), false));
+            Ok(Some(allowed)) => return Ok((allowed, false)),
+            Err(error @ Error::Corrupt { .. }) => {
+                tracing::error!(%error, "columns are looked at until postings were built anew");
+                true
             }
-            Err(Error::Corrupt { .. }) => true,
             Err(error) => return Err(error),
         };
-        Ok((Some(self.scanned(step, |batch, live| self.predicate.evaluate(batch, live))?), damaged))
+        let bits = self.scanned(step, |batch, live| self.predicate.evaluate(batch, live))?;
+        Ok((Allowed::Bits(Cow::Owned(bits)), damaged))
     }
 
-    /// The rows that pass, by postings; `None` if there are none, or they say nothing of this filter.
-    fn posted(&self, step: &Step) -> Result<Option<Bits>> {
-        let Some(posted) = self.moment.postings(step.held) else { return Ok(None) };
+    /// The rows that live and pass, by postings; `None` if they say nothing of this filter.
+    fn posted<'s>(&'s self, step: &Step, posted: &'s Posted) -> Result<Option<Allowed<'s>>> {
         let schema = self.moment.schema();
-        let found = posted.postings.rows_of(self.predicate, schema).and_then(|answer| {
-            answer.map(|answer| answer.settle(schema, &self.moment.columns(step.held)?)).transpose()
-        });
-        found.inspect_err(|error| {
-            tracing::error!(%error, "columns are looked at until postings were built anew");
-            self.moment.discard_postings(step.held, &posted);
-        })
+        let rows = step.near.structure.rows();
+        let Some(answer) = posted.postings.ask(self.predicate, schema)? else { return Ok(None) };
+        let few = Cells::few(rows);
+        let passed = if answer.is_exact() {
+            answer.passed(few)?
+        } else {
+            Passed::Bits(answer.settle(schema, || self.moment.columns(step.held))?)
+        };
+        let live = self.live(step)?;
+        Ok(Some(match passed {
+            Passed::Few(mut rows) => {
+                live.iter().for_each(|live| rows.retain(|row| live.contains(*row)));
+                Allowed::Few(rows)
+            }
+            Passed::Bits(mut bits) => {
+                live.iter().for_each(|live| bits.intersect(live));
+                let listed = bits.count() <= few;
+                if listed { Allowed::Few(bits.iter().collect()) } else { Allowed::Bits(Cow::Owned(bits)) }
+            }
+            Passed::Each(test, count) => {
+                Allowed::Each(Box::new(Each { test, count, answer, live, without: Vec::new(), every: OnceCell::new() }))
+            }
+        }))
     }
 
     /// The rows that live; `None`: all.
-    fn live(&self, step: &Step) -> Result<Option<Bits>> {
+    fn live(&self, step: &Step) -> Result<Option<Cow<'a, Bits>>> {
         if self.moment.expires(step.held)? {
             let all = |batch: &RecordBatch| BooleanBuffer::new_set(batch.num_rows());
-            return self.scanned(step, |batch, live| live.cloned().unwrap_or_else(|| all(batch))).map(Some);
+            let live = self.scanned(step, |batch, live| live.cloned().unwrap_or_else(|| all(batch)))?;
+            return Ok(Some(Cow::Owned(live)));
         }
-        Ok(self.moment.unmasked(step.held)?.cloned())
+        Ok(self.moment.unmasked(step.held)?.map(Cow::Borrowed))
     }
 
     /// The rows that `test` finds among those of each block that live.
@@ -209,13 +237,121 @@ impl Search<'_> {
     }
 }
 
+/// The rows of a segment that may be found.
+pub(super) enum Allowed<'a> {
+    All,
+    Bits(Cow<'a, Bits>),
+    Few(Vec<u32>),
+    Each(Box<Each<'a>>),
+}
+
+impl Allowed<'_> {
+    fn count(&self, rows: u32) -> u32 {
+        match self {
+            Allowed::All => rows,
+            Allowed::Bits(bits) => bits.count(),
+            Allowed::Few(listed) => u32::try_from(listed.len()).expect("no more than the rows of a segment"),
+            Allowed::Each(each) => each.count,
+        }
+    }
+
+    fn as_allow(&self) -> Allow<'_> {
+        match self {
+            Allowed::All => Allow::All,
+            Allowed::Bits(bits) => Allow::Only(bits),
+            Allowed::Few(listed) => Allow::Few(listed),
+            Allowed::Each(each) => Allow::Each(&**each),
+        }
+    }
+
+    /// Without some rows that were found.
+    fn leave_out(&mut self, hidden: &[u32], rows: u32) {
+        match self {
+            Allowed::Few(listed) => listed.retain(|row| !hidden.contains(row)),
+            Allowed::Each(each) => each.leave_out(hidden),
+            Allowed::All | Allowed::Bits(_) => hidden.iter().for_each(|row| self.bits(rows).clear(*row)),
+        }
+    }
+
+    /// Without all that newer writes hide.
+    fn leave_out_all(&mut self, hidden: &RoaringBitmap, rows: u32) -> Result<()> {
+        match self {
+            Allowed::Few(listed) => listed.retain(|row| !hidden.contains(*row)),
+            Allowed::Each(each) => {
+                let every = each.every()?.clone();
+                *self = Allowed::Bits(Cow::Owned(every));
+                self.bits(rows).remove(hidden);
+            }
+            Allowed::All | Allowed::Bits(_) => self.bits(rows).remove(hidden),
+        }
+        Ok(())
+    }
+
+    /// As bits to be changed; a list and a test are left as they are by those who call this.
+    fn bits(&mut self, rows: u32) -> &mut Bits {
+        if !matches!(self, Allowed::Bits(_)) {
+            *self = Allowed::Bits(Cow::Owned(Bits::all(rows)));
+        }
+        let Allowed::Bits(bits) = self else { unreachable!("it was just made so") };
+        bits.to_mut()
+    }
+}
+
+/// Rows that are asked one by one whether they pass.
+pub(super) struct Each<'a> {
+    test: Test<'a>,
+    /// How many pass, about.
+    count: u32,
+    /// Tells all at once.
+    answer: Answer<'a, 'a>,
+    /// `None`: all live.
+    live: Option<Cow<'a, Bits>>,
+    /// Rows that newer writes hide, ascending.
+    without: Vec<u32>,
+    every: OnceCell<Bits>,
+}
+
+impl Each<'_> {
+    fn leave_out(&mut self, hidden: &[u32]) {
+        self.without.extend(hidden);
+        self.without.sort_unstable();
+        if let Some(every) = self.every.get_mut() {
+            hidden.iter().for_each(|row| every.clear(*row));
+        }
+    }
+}
+
+impl Pass for Each<'_> {
+    fn lanes(&self, rows: &[u32; LANES], among: u16) -> u16 {
+        let mut passed = among;
+        if let Some(live) = &self.live {
+            passed = live.lanes(rows, passed);
+        }
+        passed = self.test.lanes(rows, passed);
+        if !self.without.is_empty() {
+            let gone = |lane: &usize| self.without.binary_search(&rows[*lane]).is_ok();
+            (0..LANES).filter(gone).for_each(|lane| passed &= !(1 << lane));
+        }
+        passed
+    }
+
+    fn every(&self) -> Result<&Bits> {
+        if let Some(every) = self.every.get() {
+            return Ok(every);
+        }
+        let mut every = self.answer.bits()?;
+        self.live.iter().for_each(|live| every.intersect(live));
+        self.without.iter().for_each(|row| every.clear(*row));
+        Ok(self.every.get_or_init(|| every))
+    }
+}
+
 /// The rows of a segment while the queries are asked.
 struct Rows<'a> {
     search: &'a Search<'a>,
     step: &'a Step,
     vectors: Batches<'a>,
-    /// `None`: all.
-    allowed: Option<Bits>,
+    allowed: Allowed<'a>,
     plan: Plan,
 }
 
@@ -225,18 +361,18 @@ impl Rows<'_> {
         let Near { cells, structure } = &*self.step.near;
         let mut tried = 0;
         loop {
-            let allow = self.allowed.as_ref().map_or(Allow::All, Allow::Only);
+            let allow = self.allowed.as_allow();
             let (hits, looked) = structure.search(cells, query, &self.vectors, allow, self.plan, bound)?;
             let rows: Vec<u32> = hits.into_iter().map(|hit| hit.row).collect();
             let hidden = self.hidden(&rows)?;
             if hidden.is_empty() {
                 return Ok((rows, looked));
             }
-            let allowed = self.allowed.get_or_insert_with(|| Bits::all(structure.rows()));
             if tried < limit::SEARCH_TRIES {
-                hidden.iter().for_each(|row| allowed.clear(*row));
+                self.allowed.leave_out(&hidden, structure.rows());
             } else {
-                allowed.remove(self.search.moment.hidden_rows(self.step.held)?);
+                let hidden = self.search.moment.hidden_rows(self.step.held)?;
+                self.allowed.leave_out_all(hidden, structure.rows())?;
             }
             tried += 1;
         }

@@ -1,5 +1,6 @@
 //! A search from its question to its rows.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
@@ -17,6 +18,7 @@ use super::post;
 use super::score::Query;
 use super::spread::{Work, spread};
 use super::top::{Candidate, Place, Top, float_of_rank, int_of_rank, rank_of_float, rank_of_int};
+use super::vector::Counts;
 use crate::columns;
 use crate::compute::Cancel;
 use crate::error::{Error, Result};
@@ -43,12 +45,15 @@ impl Table {
         let blocks = moment.blocks(|bounds| predicate.may_match(bounds))?;
         // Operations choose among a fixed number of rows; without them only rows that are shown matter.
         let most = if post.is_empty() { search.offset + search.limit } else { search.post.input };
-        let (steps, asked) = steps(&moment, &blocks, search);
-        let scans = steps.iter().filter(|step| matches!(step, Step::Scan(_))).count();
+        let (nears, scans) = steps(&moment, &blocks, search);
         let (ranked, cancel) = (Ranked::new(&search.order, &schema), cancel.clone());
-        let ranking = Arc::new(Ranking { moment, blocks, steps, asked, predicate, ranked, most, cancel });
-        let parts = spread(&self.pool, Arc::clone(&ranking), ranking.steps.len(), scans, BLOCKS_PER_THREAD)?;
-        let all = parts.into_iter().fold(ranking.start(), Part::merge);
+        let mut ranking = Ranking { moment, blocks, scans, predicate, ranked, most, cancel };
+        let mut near = ranking.nothing();
+        let damaged = ranking.near(&nears, search, &mut near)?;
+        ranking.scans.extend(damaged);
+        let (scans, ranking) = (ranking.scans.len(), Arc::new(ranking));
+        let parts = spread(&self.pool, Arc::clone(&ranking), scans, scans, BLOCKS_PER_THREAD)?;
+        let all = parts.into_iter().fold(near, Part::merge);
         if all.damaged {
             self.request_structures();
         }
@@ -66,36 +71,29 @@ impl Table {
     }
 }
 
-/// One piece of the work.
-enum Step {
-    /// A block, by number.
-    Scan(u32),
-    Near(near::Step),
-}
-
-/// Blocks of segments that have a structure for the search are one step together, others are scanned.
-fn steps(moment: &Moment, blocks: &[Block], search: &Search) -> (Vec<Step>, Vec<Asked>) {
+/// Segments that have a structure for the search, the largest first, as what is found there saves work in the others; and
+/// the numbers of all other blocks.
+fn steps(moment: &Moment, blocks: &[Block], search: &Search) -> (Vec<near::Step>, Vec<u32>) {
     let dense = match (&search.order, search.effort) {
-        (Order::Dense { queries, distance }, Some(effort)) => Some((queries, *distance, effort)),
+        (Order::Dense { distance, .. }, Some(effort)) => Some((*distance, effort)),
         _ => None,
     };
     let held_of = |block: &Block| if let Block::Segment { held, .. } = block { Some(*held) } else { None };
-    let (mut steps, mut number) = (Vec::new(), 0u32);
+    let (mut nears, mut scans, mut number) = (Vec::new(), Vec::new(), 0u32);
     for run in blocks.chunk_by(|a, b| held_of(a) == held_of(b)) {
         let run_blocks = number..number + u32::try_from(run.len()).expect("a table has far fewer than 2^32 batches");
         number = run_blocks.end;
-        let near = held_of(&run[0]).zip(dense).and_then(|(held, (_, distance, effort))| {
+        let near = held_of(&run[0]).zip(dense).and_then(|(held, (distance, effort))| {
             let near = moment.near(held, distance)?;
             Some(near::Step { near, held, distance, effort, blocks: run_blocks.clone() })
         });
         match near {
-            Some(step) => steps.push(Step::Near(step)),
-            None => steps.extend(run_blocks.map(Step::Scan)),
+            Some(step) => nears.push(step),
+            None => scans.extend(run_blocks),
         }
     }
-    let nears = steps.iter().filter_map(|step| if let Step::Near(step) = step { Some(step) } else { None });
-    let asked = dense.map_or_else(Vec::new, |(queries, ..)| Asked::all(nears, queries));
-    (steps, asked)
+    nears.sort_by_key(|step| Reverse(step.near.structure.rows()));
+    (nears, scans)
 }
 
 /// What rows are ranked by, bound to columns.
@@ -166,8 +164,8 @@ impl Ranked {
 struct Ranking {
     moment: Arc<Moment>,
     blocks: Vec<Block>,
-    steps: Vec<Step>,
-    asked: Vec<Asked>,
+    /// Blocks that are scanned, by number.
+    scans: Vec<u32>,
     predicate: Predicate,
     ranked: Ranked,
     most: usize,
@@ -198,20 +196,21 @@ impl Work for Arc<Ranking> {
     type Part = Part;
 
     fn start(&self) -> Part {
-        let tops = (0..self.ranked.lists()).map(|_| Top::new(self.most)).collect();
-        Part { tops, explain: Explain::default(), damaged: false }
+        self.nothing()
     }
 
     fn step(&self, part: &mut Part, step: usize) -> Result<()> {
         self.cancel.check()?;
-        match &self.steps[step] {
-            Step::Scan(number) => self.scan(part, *number),
-            Step::Near(step) => self.search(part, step),
-        }
+        self.scan(part, self.scans[step])
     }
 }
 
 impl Ranking {
+    fn nothing(&self) -> Part {
+        let tops = (0..self.ranked.lists()).map(|_| Top::new(self.most)).collect();
+        Part { tops, explain: Explain::default(), damaged: false }
+    }
+
     fn scan(&self, part: &mut Part, number: u32) -> Result<()> {
         let block = self.blocks[number as usize];
         let batch = self.moment.scalars(block)?;
@@ -228,24 +227,49 @@ impl Ranking {
         Ok(())
     }
 
-    /// A segment through its structure; a damaged one is scanned.
-    fn search(&self, part: &mut Part, step: &near::Step) -> Result<()> {
-        let Ranking { moment, blocks, predicate, asked, most, .. } = self;
-        let (queries, worst) = (self.ranked.queries(), part.tops.iter().map(Top::worst).collect());
-        let search = near::Search { moment, blocks, predicate, queries, asked, worst, most: *most };
-        match search.run(step) {
-            Ok(offered) => {
-                part.explain.segments.push(offered.planned);
-                part.damaged |= offered.damaged;
-                offered.rows.into_iter().try_for_each(|(query, rank, place)| self.take(part, query, rank, place))
+    /// The segments that have a structure. Which rows each may find is asked first, as it depends on their number in all
+    /// of them how far each has to look. What is left to scan: the blocks of those that are damaged.
+    fn near(&self, steps: &[near::Step], search: &Search, part: &mut Part) -> Result<Vec<u32>> {
+        let Order::Dense { queries, .. } = &search.order else { return Ok(Vec::new()) };
+        let Ranking { moment, blocks, predicate, most, .. } = self;
+        let asked = Asked::all(steps, queries);
+        let search =
+            near::Search { moment, blocks, predicate, queries: self.ranked.queries(), asked: &asked, most: *most };
+        let posted: Vec<_> = steps.iter().map(|step| moment.postings(step.held)).collect();
+        let (mut ready, mut damaged) = (Vec::with_capacity(steps.len()), Vec::new());
+        for (step, posted) in steps.iter().zip(&posted) {
+            self.cancel.check()?;
+            if let Some(one) = self.or_scanned(search.ready(step, posted.as_deref()), step, &mut damaged)? {
+                if let Some(posted) = posted.as_ref().filter(|_| one.damaged) {
+                    moment.discard_postings(step.held, posted);
+                    part.damaged = true;
+                }
+                ready.push((step, one));
             }
+        }
+        let all = ready.iter().fold(Counts::default(), |all, (_, one)| all + one.counts);
+        for (step, one) in ready {
+            self.cancel.check()?;
+            let worst: Vec<_> = part.tops.iter().map(Top::worst).collect();
+            if let Some(offered) = self.or_scanned(search.find(one, all, &worst), step, &mut damaged)? {
+                part.explain.segments.push(offered.planned);
+                offered.rows.into_iter().try_for_each(|(query, rank, place)| self.take(part, query, rank, place))?;
+            }
+        }
+        part.damaged |= !damaged.is_empty();
+        Ok(damaged)
+    }
+
+    /// A segment whose structure is damaged is scanned: its blocks go to `scans`.
+    fn or_scanned<T>(&self, result: Result<T>, step: &near::Step, scans: &mut Vec<u32>) -> Result<Option<T>> {
+        match result {
             Err(error @ Error::Corrupt { .. }) => {
                 tracing::error!(%error, "a segment is scanned until its search structure was built anew");
-                moment.discard_near(step.held, step.distance, &step.near);
-                part.damaged = true;
-                step.blocks.clone().try_for_each(|number| self.scan(part, number))
+                self.moment.discard_near(step.held, step.distance, &step.near);
+                scans.extend(step.blocks.clone());
+                Ok(None)
             }
-            Err(error) => Err(error),
+            other => other.map(Some),
         }
     }
 

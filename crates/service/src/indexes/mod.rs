@@ -16,7 +16,7 @@ use knarr_base::search::{Post, Sparse};
 use knarr_base::value::Key;
 
 pub use knarr_catalog::indexes::IndexChange;
-pub use knarr_engine::index::{Explain, Found, Group, Groups, Planned};
+pub use knarr_engine::index::{Explain, Found, Group, Groups, Planned, Way};
 pub use knarr_engine::rows::{Fetched, Projection};
 pub use knarr_engine::table::Progress;
 pub use open::OpenIndex;

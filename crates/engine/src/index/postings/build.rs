@@ -193,9 +193,9 @@ impl<K: Key> Encoder<'_, K> {
         let dense = self.dense(writer)?;
         self.values(writer)?;
         let listed = self.lists(writer, &dense)?;
-        let ordinals = self.ordinals(writer, values)?;
+        let codes = self.codes(writer, values)?;
         let (name, kind) = (String::new(), String::new());
-        Ok(FieldDisk { name, kind, column: 0, values, listed, ordinals, marks, dense, crcs: Vec::new() })
+        Ok(FieldDisk { name, kind, column: 0, values, listed, codes, marks, dense, crcs: Vec::new() })
     }
 
     /// The entries of each value.
@@ -268,18 +268,21 @@ impl<K: Key> Encoder<'_, K> {
         Ok(listed)
     }
 
-    /// The value of every row by its place among the values, if a row has one and there are few.
-    fn ordinals(&self, writer: &mut Writer, values: u32) -> Result<bool> {
-        if keys::is_list(self.kind) || values > limit::POSTINGS_ORDINALS {
-            return Ok(false);
+    /// The code of every row's value, if a row has one; neighbouring values share a code where there are too many, which
+    /// is of use to ranges alone. The number of values that share one, 0 for no codes.
+    fn codes(&self, writer: &mut Writer, values: u32) -> Result<u32> {
+        let each = values.div_ceil(limit::POSTINGS_CODES);
+        if keys::is_list(self.kind) || each > 1 && !keys::has_ranges(self.kind) {
+            return Ok(0);
         }
-        let mut ordinals = vec![0u8; self.rows as usize * size_of::<u16>()];
-        let (places, _) = ordinals.as_chunks_mut::<2>();
-        for (ordinal, group) in (0u16..=u16::MAX).zip(self.groups()) {
-            group.iter().for_each(|(_, row)| places[*row as usize] = ordinal.to_le_bytes());
+        let mut codes = vec![0u8; self.rows as usize * size_of::<u16>()];
+        let (places, _) = codes.as_chunks_mut::<2>();
+        for (value, group) in (0u32..).zip(self.groups()) {
+            let code = u16::try_from(value / each).expect("limit::POSTINGS_CODES").to_le_bytes();
+            group.iter().for_each(|(_, row)| places[*row as usize] = code);
         }
-        writer.put(&ordinals)?;
-        Ok(true)
+        writer.put(&codes)?;
+        Ok(each)
     }
 }
 

@@ -15,8 +15,8 @@ use crate::error::{Error, Result};
 const BLOCK: usize = limit::POSTINGS_BLOCK_BYTES;
 /// Bytes of a row number, and of where a list begins.
 const ROW_BYTES: usize = size_of::<u32>();
-/// Bytes of the place of a row's value.
-const ORDINAL_BYTES: usize = size_of::<u16>();
+/// Bytes of the code of a row's value.
+const CODE_BYTES: usize = size_of::<u16>();
 /// So many rows of a bitmap are joined in the time that one row of a list takes.
 const ROWS_PER_ENTRY: u32 = 200;
 
@@ -39,7 +39,7 @@ struct Parts {
     values: usize,
     starts: usize,
     lists: usize,
-    ordinals: usize,
+    codes: usize,
     padding: usize,
     end: usize,
 }
@@ -52,9 +52,9 @@ impl Parts {
         let values = dense + disk.dense.len() * bitmap;
         let starts = values + disk.values as usize * width;
         let lists = starts + (disk.values as usize + 1) * ROW_BYTES;
-        let ordinals = lists + disk.listed as usize * ROW_BYTES;
-        let padding = ordinals + if disk.ordinals { rows as usize * ORDINAL_BYTES } else { 0 };
-        Self { dense, values, starts, lists, ordinals, padding, end: padding.next_multiple_of(64) }
+        let codes = lists + disk.listed as usize * ROW_BYTES;
+        let padding = codes + if disk.codes > 0 { rows as usize * CODE_BYTES } else { 0 };
+        Self { dense, values, starts, lists, codes, padding, end: padding.next_multiple_of(64) }
     }
 }
 
@@ -115,17 +115,18 @@ impl Field {
         Ok(&self.map[range])
     }
 
-    /// Checksum of a block, and that what it holds of lists and ordinals is in range.
+    /// Checksum of a block, and that what it holds of lists and codes is in range.
     fn verify_block(&self, block: usize) -> Result<()> {
         let range = block * BLOCK..((block + 1) * BLOCK).min(self.map.len());
         if crc32c::crc32c(&self.map[range.clone()]) != self.disk.crcs[block] {
             return Err(Error::corrupt(&self.what, format!("checksum of block {block}")));
         }
         let inside = |from: usize, to: usize| &self.map[range.start.max(from).min(to)..range.end.min(to).max(from)];
-        let lists = inside(self.parts.lists, self.parts.ordinals).as_chunks::<ROW_BYTES>().0;
-        let ordinals = inside(self.parts.ordinals, self.parts.padding).as_chunks::<ORDINAL_BYTES>().0;
+        let lists = inside(self.parts.lists, self.parts.codes).as_chunks::<ROW_BYTES>().0;
+        let codes = inside(self.parts.codes, self.parts.padding).as_chunks::<CODE_BYTES>().0;
+        let most = self.disk.values.div_ceil(self.disk.codes.max(1));
         if lists.iter().all(|row| u32::from_le_bytes(*row) < self.rows)
-            && ordinals.iter().all(|ordinal| u32::from(u16::from_le_bytes(*ordinal)) < self.disk.values)
+            && codes.iter().all(|code| u32::from(u16::from_le_bytes(*code)) < most)
         {
             Ok(())
         } else {
@@ -154,12 +155,18 @@ impl Field {
         Ok(Values { field: self, values, starts })
     }
 
-    /// The place of each row's value, if they are kept.
-    pub(super) fn ordinals(&self) -> Result<Option<&[[u8; ORDINAL_BYTES]]>> {
-        if !self.disk.ordinals {
+    /// The codes of the rows' values, if they are kept: 16 bits for each, as whole words.
+    pub(super) fn codes(&self) -> Result<Option<&[[u8; 4]]>> {
+        if self.disk.codes == 0 {
             return Ok(None);
         }
-        Ok(Some(self.part(self.parts.ordinals..self.parts.padding)?.as_chunks().0))
+        let end = self.parts.padding.next_multiple_of(4);
+        Ok(Some(self.part(self.parts.codes..end)?.as_chunks().0))
+    }
+
+    /// Values that share a code.
+    pub(super) fn values_per_code(&self) -> u32 {
+        self.disk.codes
     }
 
     /// A bitmap of rows, as the bytes of 32-bit words: of the marks or, from `start` on, of the dense values.
@@ -175,12 +182,13 @@ fn adds_up(disk: &FieldDisk, kind: FieldType, rows: u32) -> bool {
     let marks = disk.marks.iter().all(|mark| 0 < *mark && *mark < disk.values);
     let dense = disk.dense.iter().all(|[ordinal, count]| *ordinal < disk.values && *count <= rows);
     let entries = u64::from(disk.listed) + disk.dense.iter().map(|[_, count]| u64::from(*count)).sum::<u64>();
+    let codes = disk.codes == 0 || disk.values.div_ceil(disk.codes) <= limit::POSTINGS_CODES;
     let kinds = if keys::is_list(kind) {
-        disk.marks.is_empty() && !disk.ordinals
+        disk.marks.is_empty() && disk.codes == 0
     } else {
         entries == u64::from(rows) && (disk.marks.is_empty() || keys::has_ranges(kind))
     };
-    ordered && marks && dense && kinds && u64::from(disk.values) <= entries
+    ordered && marks && dense && codes && kinds && u64::from(disk.values) <= entries
 }
 
 /// What the rows of some values are made of.

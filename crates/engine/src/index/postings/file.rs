@@ -73,8 +73,8 @@ pub(super) struct FieldDisk {
     pub(super) values: u32,
     /// Rows in all lists.
     pub(super) listed: u32,
-    /// Whether the value of each row is kept.
-    pub(super) ordinals: bool,
+    /// Values that share a code of a row; 0: no codes are kept.
+    pub(super) codes: u32,
     /// Values below each of which a bitmap has the rows.
     pub(super) marks: Vec<u32>,
     /// Values with a bitmap in place of a list, with their rows.

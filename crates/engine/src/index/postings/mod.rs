@@ -18,11 +18,14 @@ mod field;
 mod file;
 mod keys;
 mod plan;
+mod probe;
 mod rows;
 mod scalars;
 
 #[cfg(test)]
 mod tests;
+
+use std::borrow::Borrow;
 
 use arrow_buffer::BooleanBuffer;
 use knarr_base::filter::Filter;
@@ -32,28 +35,41 @@ pub use build::{build, indexable};
 pub use file::Postings;
 pub use scalars::Scalars;
 
+use self::plan::Plan;
+pub(crate) use self::probe::Test;
 use super::vector::Bits;
 use crate::error::{Error, Result};
-use crate::filter::{Predicate, Residual};
+use crate::filter::Predicate;
+
+/// Rows of one condition are listed if the others may leave a part of them that is still few.
+const LISTED_PER_FEW: u64 = 16;
 
 /// What postings know of a predicate.
-#[derive(Debug)]
-pub(crate) struct Answer<'p> {
-    /// Every row that passes and, unless nothing is left, some that may not.
-    pub(crate) rows: Bits,
-    /// What the rows still have to pass.
-    pub(crate) left: Residual<'p>,
+pub(crate) struct Answer<'a, 'p> {
+    plan: Plan<'a, 'p>,
+    /// Of the segment.
+    rows: u32,
+}
+
+/// The rows of an answer, in the form that takes least to make.
+pub(crate) enum Passed<'a> {
+    /// All of them, in no order; they are few.
+    Few(Vec<u32>),
+    /// A bit for each row.
+    Bits(Bits),
+    /// Rows are told one by one; how many pass, about.
+    Each(Test<'a>, u32),
 }
 
 impl Postings {
-    /// The rows of the segment that pass, as far as postings tell. `None`: they exclude no row. `schema` is the one that
-    /// the predicate was compiled for.
+    /// What postings tell of a predicate. `None`: they exclude no row. `schema` is the one that the predicate was
+    /// compiled for.
     ///
     /// # Errors
     /// `Corrupt` if a part that is needed is damaged.
-    pub(crate) fn rows_of<'p>(&self, predicate: &'p Predicate, schema: &Schema) -> Result<Option<Answer<'p>>> {
-        let Some(plan) = plan::plan(self, predicate, schema)? else { return Ok(None) };
-        Ok(Some(Answer { rows: rows::evaluate(&plan.step, self.rows())?, left: plan.left }))
+    pub(crate) fn ask<'a, 'p>(&'a self, predicate: &'p Predicate, schema: &Schema) -> Result<Option<Answer<'a, 'p>>> {
+        let plan = plan::plan(self, predicate, schema)?;
+        Ok(plan.map(|plan| Answer { plan, rows: self.rows() }))
     }
 
     /// The rows of the segment that pass, live or not: by postings, and by looking at rows for what they do not tell.
@@ -66,24 +82,66 @@ impl Postings {
             return Err(Error::corrupt("the postings of a segment", "number of rows"));
         }
         let predicate = Predicate::compile(filter, schema)?;
-        match self.rows_of(&predicate, schema)? {
-            Some(answer) => answer.settle(schema, scalars),
+        match self.ask(&predicate, schema)? {
+            Some(answer) => answer.settle(schema, || Ok(scalars)),
             None => look(&predicate, schema, scalars),
         }
     }
 }
 
-impl Answer<'_> {
+impl<'a> Answer<'a, '_> {
+    /// Every row that passes and, unless it is [exact](Answer::is_exact), some that may not.
+    ///
+    /// # Errors
+    /// `Corrupt` if a part that is needed is damaged.
+    pub(crate) fn bits(&self) -> Result<Bits> {
+        rows::evaluate(&self.plan.step, self.rows)
+    }
+
+    /// True if postings tell all that there is to know.
+    pub(crate) fn is_exact(&self) -> bool {
+        self.plan.left.is_none()
+    }
+
+    /// The rows of an exact answer. Up to `few` are listed.
+    ///
+    /// # Errors
+    /// `Corrupt` if a part that is needed is damaged.
+    pub(crate) fn passed(&self, few: u32) -> Result<Passed<'a>> {
+        let (step, few) = (&self.plan.step, u64::from(few));
+        let most = rows::at_most(step, self.rows);
+        if most > few
+            && let Some(test) = Test::new(step)?
+        {
+            let estimate = if self.plan.step.is_counted() { most } else { test.estimate(self.rows) };
+            if estimate > few {
+                return Ok(Passed::Each(test, u32::try_from(estimate).unwrap_or(self.rows)));
+            }
+        }
+        if most > few * LISTED_PER_FEW {
+            return self.bits().map(Passed::Bits);
+        }
+        Ok(match rows::list(step)? {
+            Some(rows) => Passed::Few(rows),
+            None => Passed::Bits(self.bits()?),
+        })
+    }
+
     /// Looks at the rows that postings did not exclude, if anything is left to be known of them.
     ///
     /// # Errors
-    /// What `scalars` says of a batch that it cannot give.
-    pub(crate) fn settle(self, schema: &Schema, scalars: &Scalars<'_>) -> Result<Bits> {
-        if self.left.is_none() {
-            return Ok(self.rows);
+    /// `Corrupt`; what `scalars` says of a batch that it cannot give.
+    pub(crate) fn settle<'s, S: Borrow<Scalars<'s>>>(
+        &self,
+        schema: &Schema,
+        scalars: impl FnOnce() -> Result<S>,
+    ) -> Result<Bits> {
+        let (bits, left) = (self.bits()?, &self.plan.left);
+        if self.is_exact() {
+            return Ok(bits);
         }
-        scalars.select(schema, Some(&self.rows), |batch, among| {
-            among.map_or_else(|| BooleanBuffer::new_unset(batch.num_rows()), |among| self.left.evaluate(batch, among))
+        scalars()?.borrow().select(schema, Some(&bits), |batch, among| {
+            among.map_or_else(|| BooleanBuffer::new_unset(batch.num_rows()), |among| left.evaluate(batch, among))
         })
     }
 }

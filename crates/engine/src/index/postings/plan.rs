@@ -21,6 +21,17 @@ pub(super) enum Step<'a> {
     Runs(Runs<'a>),
 }
 
+impl Step<'_> {
+    /// True if the number of its rows is known without looking at any.
+    pub(super) fn is_counted(&self) -> bool {
+        match self {
+            Step::Const(_) => true,
+            Step::Runs(runs) => !keys::is_list(runs.field.kind()),
+            Step::And(_) | Step::Or(_) => false,
+        }
+    }
+}
+
 /// The rows with one of some values of a field, or all others.
 pub(super) struct Runs<'a> {
     pub(super) field: &'a Field,

@@ -3,13 +3,14 @@
 use std::ops::Range;
 
 use super::field::Piece;
+use super::keys;
 use super::plan::{Runs, Step};
+use super::probe::{Probe, Test};
 use crate::error::Result;
-use crate::index::vector::Bits;
+use crate::index::vector::{Bits, LANES};
 
 /// So many rows of lists are added in the time in which the value of one other row is looked up.
 const ENTRIES_PER_PROBE: u64 = 2;
-const ORDINAL_BYTES: usize = size_of::<u16>();
 
 /// The rows of a segment of `rows` rows for which the step holds.
 pub(super) fn evaluate(step: &Step<'_>, rows: u32) -> Result<Bits> {
@@ -18,6 +19,35 @@ pub(super) fn evaluate(step: &Step<'_>, rows: u32) -> Result<Bits> {
     // Bitmaps are joined as whole words.
     found.trim();
     Ok(found)
+}
+
+/// The rows of a step in no order, if they come from lists without a row twice. `None`: they do not.
+pub(super) fn list(step: &Step<'_>) -> Result<Option<Vec<u32>>> {
+    match step {
+        Step::Const(false) => Ok(Some(Vec::new())),
+        Step::Runs(runs) if runs.only_lists() && runs.once() => list_if(runs, &[]).map(Some),
+        Step::And(parts) => {
+            let Some(at) = (0..parts.len()).min_by_key(|at| at_most(&parts[*at], u32::MAX)) else { return Ok(None) };
+            let Step::Runs(first) = &parts[at] else { return Ok(None) };
+            if !first.only_lists() || !first.once() {
+                return Ok(None);
+            }
+            let others = parts.iter().enumerate().filter(|(other, _)| *other != at);
+            let tests = others.map(|(_, part)| Test::new(part)).collect::<Result<Option<Vec<_>>>>()?;
+            tests.map(|tests| list_if(first, &tests)).transpose()
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The rows of lists that pass all tests.
+fn list_if(runs: &Runs<'_>, tests: &[Test<'_>]) -> Result<Vec<u32>> {
+    let mut rows = Vec::with_capacity(if tests.is_empty() { runs.rows as usize } else { 0 });
+    runs.each(|piece| {
+        let Piece::List(list) = piece else { unreachable!("Runs::only_lists said so") };
+        if tests.is_empty() { rows.extend(listed(list)) } else { passing(list, tests, |row| rows.push(row)) }
+    })?;
+    Ok(rows)
 }
 
 /// Adds the rows of a step.
@@ -77,7 +107,10 @@ fn all_of(parts: &[Step<'_>], rows: u32) -> Result<Bits> {
     match first {
         Step::Runs(runs) if runs.only_lists() => {
             let probes = probes(runs, &mut rest)?;
-            runs.each(|piece| set_if(found.words_mut(), piece, &probes))?;
+            runs.each(|piece| match piece {
+                Piece::List(list) if !probes.is_empty() => passing(list, &probes, |row| found.insert(row)),
+                piece => set(found.words_mut(), piece),
+            })?;
         }
         _ => add(first, &mut found)?,
     }
@@ -91,7 +124,7 @@ fn all_of(parts: &[Step<'_>], rows: u32) -> Result<Bits> {
 }
 
 /// How many rows a step has at most, about.
-fn at_most(step: &Step<'_>, rows: u32) -> u64 {
+pub(super) fn at_most(step: &Step<'_>, rows: u32) -> u64 {
     let all = u64::from(rows);
     match step {
         Step::Const(value) => {
@@ -109,7 +142,7 @@ fn at_most(step: &Step<'_>, rows: u32) -> u64 {
 }
 
 /// Takes from `rest` what is better looked up for each row of `first`.
-fn probes<'a>(first: &Runs<'a>, rest: &mut Vec<&Step<'a>>) -> Result<Vec<Probe<'a>>> {
+fn probes<'a>(first: &Runs<'a>, rest: &mut Vec<&Step<'a>>) -> Result<Vec<Test<'a>>> {
     let mut probes = Vec::new();
     for step in std::mem::take(rest) {
         let probe = match step {
@@ -117,51 +150,21 @@ fn probes<'a>(first: &Runs<'a>, rest: &mut Vec<&Step<'a>>) -> Result<Vec<Probe<'
             _ => None,
         };
         match probe {
-            Some(probe) => probes.push(probe),
+            Some(probe) => probes.push(Test::Probe(probe)),
             None => rest.push(step),
         }
     }
     Ok(probes)
 }
 
-/// Tells of one row whether it has one of some values.
-struct Probe<'a> {
-    ordinals: &'a [[u8; ORDINAL_BYTES]],
-    /// A bit for each value.
-    wanted: Vec<u64>,
-}
-
-impl<'a> Probe<'a> {
-    /// `None` if the field does not keep the value of each row.
-    fn new(runs: &Runs<'a>) -> Result<Option<Self>> {
-        let Some(ordinals) = runs.field.ordinals()? else { return Ok(None) };
-        let mut wanted = vec![0u64; runs.values.count().div_ceil(u64::BITS) as usize];
-        runs.runs.iter().for_each(|run| set_run(&mut wanted, run.clone()));
-        if runs.inverted {
-            wanted.iter_mut().for_each(|word| *word = !*word);
-        }
-        Ok(Some(Self { ordinals, wanted }))
-    }
-
-    #[inline]
-    fn passes(&self, row: u32) -> bool {
-        let value = u32::from(u16::from_le_bytes(self.ordinals[row as usize]));
-        self.wanted[(value / u64::BITS) as usize] >> (value % u64::BITS) & 1 == 1
-    }
-}
-
-/// Sets the bits of a run.
-fn set_run(words: &mut [u64], run: Range<u32>) {
-    for at in run.start / u64::BITS..run.end.div_ceil(u64::BITS) {
-        let first = at * u64::BITS;
-        let (from, to) = (run.start.max(first) - first, run.end.min(first + u64::BITS) - first);
-        words[at as usize] |= (!0 >> (u64::BITS - (to - from))) << from;
-    }
-}
-
 impl<'a> Runs<'a> {
     fn each(&self, mut see: impl FnMut(Piece<'a>)) -> Result<()> {
         self.runs.iter().try_for_each(|run| self.values.pieces(run.clone(), &mut see))
+    }
+
+    /// True if no row has two of the values.
+    fn once(&self) -> bool {
+        !keys::is_list(self.field.kind()) || self.runs.iter().map(Range::len).sum::<usize>() <= 1
     }
 
     /// True if the rows that are meant are those of lists, without any bitmap.
@@ -171,7 +174,7 @@ impl<'a> Runs<'a> {
 }
 
 /// Rows of a list, checked against the number of rows when the list was verified.
-fn listed(list: &[u8]) -> impl Iterator<Item = u32> {
+pub(super) fn listed(list: &[u8]) -> impl Iterator<Item = u32> {
     list.as_chunks().0.iter().map(|row| u32::from_le_bytes(*row))
 }
 
@@ -191,21 +194,20 @@ fn clear(words: &mut [u32], piece: Piece<'_>) {
     }
 }
 
-/// Sets the rows of a list that pass all probes.
-fn set_if(words: &mut [u32], piece: Piece<'_>, probes: &[Probe<'_>]) {
-    let Piece::List(list) = piece else { unreachable!("Runs::only_lists said so") };
-    match probes {
-        [] => set(words, piece),
-        [probe] => {
-            for row in listed(list) {
-                words[(row / u32::BITS) as usize] |= u32::from(probe.passes(row)) << (row % u32::BITS);
-            }
+/// Calls `see` with the rows of a list that pass all tests.
+fn passing(list: &[u8], tests: &[Test<'_>], mut see: impl FnMut(u32)) {
+    let (whole, rest) = list.as_chunks::<4>().0.as_chunks::<LANES>();
+    let mut block = |rows: &[u32; LANES], among: u16| {
+        let mut left = tests.iter().fold(among, |left, test| if left == 0 { 0 } else { test.lanes(rows, left) });
+        while left != 0 {
+            see(rows[left.trailing_zeros() as usize]);
+            left &= left - 1;
         }
-        probes => {
-            for row in listed(list).filter(|row| probes.iter().all(|probe| probe.passes(*row))) {
-                words[(row / u32::BITS) as usize] |= 1 << (row % u32::BITS);
-            }
-        }
+    };
+    whole.iter().for_each(|rows| block(&rows.map(u32::from_le_bytes), u16::MAX));
+    if let Some(last) = rest.last() {
+        let rows = std::array::from_fn(|lane| u32::from_le_bytes(*rest.get(lane).unwrap_or(last)));
+        block(&rows, u16::MAX >> (LANES - rest.len()));
     }
 }
 

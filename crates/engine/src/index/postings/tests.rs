@@ -18,6 +18,7 @@ use crate::compute::Cancel;
 use crate::disk::fault::{Fault, FaultDisk};
 use crate::disk::{Disk, OsDisk};
 use crate::filter::tests::any_filter;
+use crate::index::vector::LANES;
 use crate::rows::testing::{Cell, Row, any_rows, any_schema, every_type, field, stored};
 
 /// The postings of some batches in a directory of their own.
@@ -47,11 +48,37 @@ fn check(world: &World, filter: &Filter, schema: &Schema, batches: &[RecordBatch
     let expected = scan(filter, schema, &scalars).unwrap();
     assert_eq!(world.postings.matching(filter, schema, &scalars).unwrap(), expected, "{filter:?}");
     let predicate = Predicate::compile(filter, schema).unwrap();
-    if let Some(answer) = world.postings.rows_of(&predicate, schema).unwrap() {
-        assert!(expected.iter().all(|row| answer.rows.contains(row)), "{filter:?} loses rows");
-        assert!(!answer.left.is_none() || answer.rows == expected, "{filter:?}");
+    if let Some(answer) = world.postings.ask(&predicate, schema).unwrap() {
+        let bits = answer.bits().unwrap();
+        assert!(expected.iter().all(|row| bits.contains(row)), "{filter:?} loses rows");
+        assert!(!answer.is_exact() || bits == expected, "{filter:?}");
+        if answer.is_exact() {
+            [0, bits.rows() / 20, bits.rows() / 2]
+                .iter()
+                .for_each(|few| check_passed(&answer, *few, &expected, filter));
+        }
     }
     expected
+}
+
+/// Whatever form the rows come in, they are the same.
+fn check_passed(answer: &Answer<'_, '_>, few: u32, expected: &Bits, filter: &Filter) {
+    match answer.passed(few).unwrap() {
+        Passed::Few(mut rows) => {
+            rows.sort_unstable();
+            assert_eq!(rows, expected.iter().collect::<Vec<_>>(), "{filter:?}");
+        }
+        Passed::Bits(bits) => assert_eq!(bits, *expected, "{filter:?}"),
+        Passed::Each(test, _) => {
+            for from in (0..expected.rows()).step_by(LANES) {
+                let rows = std::array::from_fn(|lane| (from + lane as u32).min(expected.rows() - 1));
+                for among in [u16::MAX, 0x0421] {
+                    let lanes = (0..LANES).filter(|lane| among >> lane & 1 == 1 && expected.contains(rows[*lane]));
+                    assert_eq!(test.lanes(&rows, among), lanes.fold(0, |mask, lane| mask | 1 << lane), "{filter:?}");
+                }
+            }
+        }
+    }
 }
 
 /// True if postings alone can tell: every field has them, and no condition is on two fields.
@@ -88,8 +115,8 @@ proptest! {
         check(&world, &filter, &schema, &batches);
         if told(&filter, &fields) {
             let predicate = Predicate::compile(&filter, &schema).unwrap();
-            let answer = world.postings.rows_of(&predicate, &schema).unwrap();
-            prop_assert!(answer.is_some_and(|answer| answer.left.is_none()), "{:?} is left", filter);
+            let answer = world.postings.ask(&predicate, &schema).unwrap();
+            prop_assert!(answer.is_some_and(|answer| answer.is_exact()), "{:?} is left", filter);
         }
         world.postings.verify().unwrap();
 
@@ -209,7 +236,7 @@ fn ways(rows: f64) -> Vec<(Filter, [f64; 2])> {
 
 #[test]
 fn every_way_of_reading_tells_the_same() {
-    // More than 65,536 rows: sections of many blocks, unique fields without ordinals.
+    // More than 65,536 rows: sections of many blocks, unique fields whose values share codes.
     let rows = 70_000;
     let (schema, batches) = many(rows);
     let world = world(&schema, &FIELDS, &batches);
@@ -227,8 +254,8 @@ fn circles_and_fields_without_postings_are_left_for_the_rows() {
     let world = world(&schema, &["id", "score"], &batches);
     let answer = |filter: &Filter| {
         let predicate = Predicate::compile(filter, &schema).unwrap();
-        let answer = world.postings.rows_of(&predicate, &schema).unwrap();
-        answer.map(|answer| (answer.rows.count(), answer.left.is_none()))
+        let answer = world.postings.ask(&predicate, &schema).unwrap();
+        answer.map(|answer| (answer.bits().unwrap().count(), answer.is_exact()))
     };
     let circle = |outside| Filter::Circle {
         fields: ["id".into(), "score".into()],

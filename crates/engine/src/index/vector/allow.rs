@@ -3,7 +3,8 @@
 use arrow_buffer::BooleanBuffer;
 use roaring::RoaringBitmap;
 
-use super::kernel::Kernel;
+use super::kernel::{Kernel, LANES};
+use crate::error::Result;
 
 const WORD: u32 = u32::BITS;
 
@@ -103,8 +104,20 @@ impl Bits {
         row < self.rows && self.words[(row / WORD) as usize] >> (row % WORD) & 1 == 1
     }
 
+    /// The rows of a list; all are below `rows`.
+    pub fn listed(rows: u32, listed: &[u32]) -> Self {
+        let mut bits = Self::none(rows);
+        listed.iter().for_each(|row| bits.insert(*row));
+        bits
+    }
+
+    /// Which of some rows may be found, of those whose bit is set in `among`.
+    pub fn lanes(&self, rows: &[u32; LANES], among: u16) -> u16 {
+        Kernel::best().allowed(rows, &self.words) & among
+    }
+
     /// The rows that may be found, ascending.
-    pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
+    pub fn iter(&self) -> impl Iterator<Item = u32> + Clone + '_ {
         self.words.iter().enumerate().flat_map(|(at, word)| {
             let mut left = *word;
             std::iter::from_fn(move || {
@@ -134,13 +147,29 @@ impl Bits {
     }
 }
 
-/// The rows a search may answer with.
-#[derive(Debug, Clone, Copy)]
+/// Rows that are told one by one, because few of them are met.
+pub trait Pass {
+    /// Which of some rows of the segment may be found, of those whose bit is set in `among`.
+    fn lanes(&self, rows: &[u32; LANES], among: u16) -> u16;
+
+    /// All of them, for whoever comes to meet most.
+    ///
+    /// # Errors
+    /// `Corrupt` if they cannot be told.
+    fn every(&self) -> Result<&Bits>;
+}
+
+/// The rows a search may answer with: those of a filter, less dead and expired ones, of exactly this segment.
+#[derive(Clone, Copy)]
 pub enum Allow<'a> {
     /// Every row of the segment.
     All,
-    /// Those of a filter, less dead and expired ones; of exactly this segment.
+    /// A bit for each.
     Only(&'a Bits),
+    /// They are few. In any order, none twice.
+    Few(&'a [u32]),
+    /// See [`Pass`].
+    Each(&'a dyn Pass),
 }
 
 impl Allow<'_> {
@@ -148,6 +177,8 @@ impl Allow<'_> {
         match self {
             Allow::All => true,
             Allow::Only(bits) => bits.contains(row),
+            Allow::Few(rows) => rows.contains(&row),
+            Allow::Each(pass) => pass.lanes(&[row; LANES], 1) == 1,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
@@ -194,6 +195,16 @@ pub struct Structure {
     map: Bytes,
     header: Header,
     verified: Vec<AtomicBool>,
+    /// See [`Structure::owners`].
+    owners: OnceLock<Owners>,
+}
+
+/// Which cell a row is in, and how many each has: what the file says, the other way round.
+pub(super) struct Owners {
+    /// By row.
+    pub(super) cells: Vec<u16>,
+    /// By cell.
+    pub(super) rows: Vec<u32>,
 }
 
 /// The coded rows of one cell.
@@ -205,6 +216,11 @@ pub(super) struct CellView<'a> {
 }
 
 impl CellView<'_> {
+    /// The lanes of a block that have a row.
+    pub(super) fn lanes(&self, block: usize) -> u16 {
+        u16::MAX >> (LANES * (block + 1)).saturating_sub(self.rows)
+    }
+
     /// The row numbers of a block; lanes from [`CellView::rows`] on repeat the last row.
     pub(super) fn numbers(&self, block: usize) -> [u32; LANES] {
         let line = &self.lines[block * LINE..(block + 1) * LINE];
@@ -241,7 +257,7 @@ impl Structure {
             return Err(Error::corrupt(what, "number of rows"));
         }
         let verified = (0..header.cells).map(|_| AtomicBool::new(false)).collect();
-        Ok(Self { what, map, header, verified })
+        Ok(Self { what, map, header, verified, owners: OnceLock::new() })
     }
 
     /// The segment it was built for.
@@ -292,6 +308,27 @@ impl Structure {
     pub(super) fn ahead(&self, cell: usize, codes: bool) {
         let start = if codes { self.blocks_of(cell) } else { self.lines_of(cell) };
         prefetch_bytes(&start[..AHEAD_BYTES.min(start.len())]);
+    }
+
+    /// The cell of every row, in two bytes of memory for each. Read from the file when it is first asked for, some
+    /// milliseconds for a million rows.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub(super) fn owners(&self) -> Result<&Owners> {
+        if let Some(owners) = self.owners.get() {
+            return Ok(owners);
+        }
+        let mut owners = Owners { cells: vec![0; self.header.rows as usize], rows: Vec::new() };
+        for cell in 0..self.header.cells as usize {
+            let view = self.cell(cell)?;
+            let number = u16::try_from(cell).map_err(|_| Error::corrupt(&self.what, "number of cells"))?;
+            for block in 0..view.rows.div_ceil(LANES) {
+                view.numbers(block).iter().for_each(|row| owners.cells[*row as usize] = number);
+            }
+            owners.rows.push(view.rows as u32);
+        }
+        Ok(self.owners.get_or_init(|| owners))
     }
 
     fn entry(&self, cell: usize) -> (usize, usize, u32) {

@@ -21,20 +21,22 @@ mod merge;
 mod plan;
 mod rotate;
 mod search;
+mod sift;
 mod train;
 
 #[cfg(test)]
 mod tests;
 
-pub use allow::{Allow, Bits};
+pub use allow::{Allow, Bits, Pass};
 pub use batches::Batches;
 pub use build::build;
 pub use cells::{Cells, Query};
 pub use crew::Crew;
 pub use file::Structure;
+pub use kernel::LANES;
 pub use knarr_base::index::Distance;
 pub use merge::{Part, merge};
-pub use plan::{Effort, Path, Plan};
+pub use plan::{Counts, Effort, Plan, Way};
 #[cfg(test)]
 pub(crate) use rotate::Random;
 pub use search::{Hit, Looked, exact};

@@ -2,6 +2,8 @@
 
 use knarr_base::limit;
 
+#[cfg(doc)]
+use super::Allow;
 use super::Cells;
 
 /// What a search may spend: the vendor's `hnsw_sef`, times `scale_k`. The rows that are read at most grow with it in
@@ -28,26 +30,47 @@ impl Default for Effort {
     }
 }
 
-/// The two ways.
+/// The ways.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Path {
+pub enum Way {
     /// The vectors of all rows that may be found are scored.
     Survivors,
+    /// Of these rows, which are listed, those in the nearest cells are.
+    Nearest,
     /// The structure finds candidates.
     Cells,
+}
+
+/// How many rows are searched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Dead and forbidden ones included.
+    pub rows: u64,
+    /// Of these, rows that may be found; about.
+    pub allowed: u64,
+}
+
+impl std::ops::Add for Counts {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { rows: self.rows + other.rows, allowed: self.allowed + other.allowed }
+    }
 }
 
 /// A decision with its reason, for whoever asks to have a search explained.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Plan {
-    /// Rows of the segment that may be found.
-    pub allowed: u32,
+    /// Of the segment.
+    pub here: Counts,
+    /// Of all segments whose best rows are wanted together: the nearest of many lie nearer, in each of them.
+    pub all: Counts,
     /// Rows wanted.
     pub k: usize,
     /// What may be spent on the way through the cells.
     pub effort: Effort,
     /// What is done.
-    pub path: Path,
+    pub way: Way,
     /// Why, as a sentence without its end.
     pub why: &'static str,
 }
@@ -56,7 +79,7 @@ pub struct Plan {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Facts {
     /// Rows of the segment that may be found.
-    pub(super) allowed: u32,
+    pub(super) allowed: u64,
     /// Rows wanted.
     pub(super) k: usize,
     /// Dimensions.
@@ -65,35 +88,58 @@ pub(super) struct Facts {
     pub(super) cells: f32,
     /// Rows of them that may be found.
     pub(super) read: f32,
+    /// The rows that may be found are listed.
+    pub(super) listed: bool,
 }
 
 /// Nanoseconds, about: reading a vector somewhere in memory and scoring it, per row and per dimension; opening a cell
-/// and asking which of its rows may be found; reading a code, per row and per dimension. Only their proportions matter.
-const VECTOR: (f32, f32) = (20.0, 0.2);
+/// and asking which of its rows may be found; reading a code, per row and per dimension; finding the cell of a listed row
+/// and putting the rows in order. Only their proportions matter.
+const VECTOR: (f32, f32) = (30.0, 0.4);
 const CELL: f32 = 250.0;
 const CODE: (f32, f32) = (4.0, 0.03);
+const ORDER: f32 = 8.0;
+
+/// Up to one of so many rows it pays to list those that may be found, and to look at those in the nearest cells.
+const LISTED: u32 = 80;
 
 /// Decides, and says why.
-pub(super) fn plan(facts: Facts) -> (Path, &'static str) {
-    let Facts { allowed, k, dim, cells, read } = facts;
-    let dim = dim as f32;
-    let survivors = allowed as f32 * (VECTOR.0 + VECTOR.1 * dim);
-    let through_cells = cells * CELL + read * (CODE.0 + CODE.1 * dim);
-    if survivors <= through_cells {
-        (Path::Survivors, "so few rows may be found that scoring each is quickest")
+pub(super) fn plan(facts: Facts) -> (Way, &'static str) {
+    let Facts { allowed, k, dim, cells, read, listed } = facts;
+    let vector = VECTOR.0 + VECTOR.1 * dim as f32;
+    let survivors = allowed as f32 * vector;
+    let nearest = if listed { allowed as f32 * ORDER + read * vector } else { f32::INFINITY };
+    let through_cells = cells * CELL + read * (CODE.0 + CODE.1 * dim as f32);
+    if survivors <= through_cells.min(nearest) {
+        (Way::Survivors, "so few rows may be found that scoring each is quickest")
     } else if k >= allowed as usize / 4 {
-        (Path::Survivors, "a large part of the rows that may be found is wanted")
+        (Way::Survivors, "a large part of the rows that may be found is wanted")
+    } else if listed {
+        (Way::Nearest, "few rows may be found, and scoring those in the nearest cells is quickest")
     } else {
-        (Path::Cells, "reading the codes of the nearest cells is quicker than scoring every row")
+        (Way::Cells, "reading the codes of the nearest cells is quicker than scoring every row")
     }
 }
 
 impl Cells {
-    /// Decides for a segment of `rows` rows of which `allowed` may be found, when the best `k` are wanted.
-    pub fn plan(&self, rows: u32, allowed: u32, k: usize, effort: Effort) -> Plan {
-        let share = (self.measured.share(allowed as f32, k) * effort.times()).min(1.0);
-        let (cells, read) = (share * self.count().min(rows as usize) as f32, share * allowed as f32);
-        let (path, why) = plan(Facts { allowed, k, dim: self.dim(), cells, read });
-        Plan { allowed, k, effort, path, why }
+    /// What walking so many rows of a segment by their codes costs, in vectors that could be scored instead.
+    pub(super) fn codes_in_vectors(&self, here: Counts, walk: f32) -> f32 {
+        let cells = walk / here.rows.max(1) as f32 * self.count() as f32;
+        let dim = self.dim() as f32;
+        (cells * CELL + walk * (CODE.0 + CODE.1 * dim)) / (VECTOR.0 + VECTOR.1 * dim)
+    }
+
+    /// So many rows of a segment of `rows` should be listed if no more may be found.
+    pub fn few(rows: u32) -> u32 {
+        rows / LISTED
+    }
+
+    /// Decides for one of the segments whose best `k` rows together are wanted. `listed`: the rows that may be found come
+    /// as [`Allow::Few`].
+    pub fn plan(&self, here: Counts, all: Counts, listed: bool, k: usize, effort: Effort) -> Plan {
+        let share = (self.measured.share(all.allowed as f32, k) * effort.times()).min(1.0);
+        let (cells, read) = (share * (self.count() as u64).min(here.rows) as f32, share * here.allowed as f32);
+        let (way, why) = plan(Facts { allowed: here.allowed, k, dim: self.dim(), cells, read, listed });
+        Plan { here, all, k, effort, way, why }
     }
 }

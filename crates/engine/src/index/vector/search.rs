@@ -8,7 +8,7 @@ use super::cells::{Cells, Measured, packed};
 use super::code::{Metric, NIBBLE_ERROR};
 use super::file::{CellView, Structure};
 use super::kernel::{Kernel, LANES, Probe, SCAN_BLOCKS, Width, prefetch};
-use super::plan::{Effort, Path, Plan};
+use super::plan::{Effort, Plan, Way};
 use super::{Allow, Batches, Bits, Distance, Query, flip};
 use crate::error::Result;
 
@@ -20,11 +20,18 @@ const CAUTION: f32 = 2.0;
 /// The slack grows with this power of the effort: slowly, as it is a distance and the rows within it grow much faster.
 const SLACK_POWER: f32 = 0.25;
 /// Rows that a filter by chance would have let through before their absence is held against it.
-const EXPECTED_MIN: f32 = 32.0;
+pub(super) const EXPECTED_MIN: f32 = 32.0;
 /// Standard deviations of the coding error that a candidate may be behind and still be scored.
 const MARGIN: f32 = 3.0;
 /// Vectors asked for ahead of the one that is scored.
-const AHEAD: usize = 8;
+pub(super) const AHEAD: usize = 8;
+/// A segment's rows are told one by one until one of so many was; then all are at once.
+const WALKED_PART: u32 = 8;
+/// If one of so many rows may be found or more, all codes are read at once and only rows that are near are asked whether
+/// they may be.
+const DENSE_PART: u64 = 8;
+/// Then the rows of one of so many blocks are asked all the same, to know about how many were read.
+const COUNTED_BLOCKS: usize = 4;
 
 /// A row found.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -46,25 +53,25 @@ pub struct Looked {
     pub scored: u32,
 }
 
-fn key_of(packed: u64) -> f32 {
+pub(super) fn key_of(packed: u64) -> f32 {
     let ordered = (packed >> 32) as u32;
     f32::from_bits(if ordered >> 31 == 1 { ordered & 0x7fff_ffff } else { !ordered })
 }
 
 /// The best `k` seen so far.
-struct Best {
-    k: usize,
+pub(super) struct Best {
+    pub(super) k: usize,
     /// Keys from here on are not wanted.
     bound: f32,
     heap: BinaryHeap<u64>,
 }
 
 impl Best {
-    fn new(k: usize, bound: f32) -> Self {
+    pub(super) fn new(k: usize, bound: f32) -> Self {
         Self { k, bound, heap: BinaryHeap::with_capacity(k + 1) }
     }
 
-    fn offer(&mut self, key: f32, row: u32) {
+    pub(super) fn offer(&mut self, key: f32, row: u32) {
         let item = packed(key, row);
         if self.heap.len() < self.k {
             self.heap.push(item);
@@ -76,7 +83,7 @@ impl Best {
     }
 
     /// The key that a row must be below to change anything; infinite as long as any row would.
-    fn limit(&self) -> f32 {
+    pub(super) fn limit(&self) -> f32 {
         match self.heap.peek() {
             Some(worst) if self.heap.len() >= self.k => key_of(*worst).min(self.bound),
             _ => self.bound,
@@ -84,18 +91,18 @@ impl Best {
     }
 
     /// True if enough was found to stop, here or where the bound comes from.
-    fn full(&self) -> bool {
+    pub(super) fn full(&self) -> bool {
         self.heap.len() >= self.k || self.bound < f32::INFINITY
     }
 
-    fn hits(self, distance: Distance) -> Vec<Hit> {
+    pub(super) fn hits(self, distance: Distance) -> Vec<Hit> {
         let sorted = self.heap.into_sorted_vec();
         sorted.into_iter().map(|item| Hit { row: item as u32, score: flip(distance, key_of(item)) }).collect()
     }
 }
 
 /// Exact keys of rows.
-struct Scorer<'a> {
+pub(super) struct Scorer<'a> {
     kernel: &'static Kernel,
     distance: Distance,
     query: &'a [f32],
@@ -104,13 +111,13 @@ struct Scorer<'a> {
 }
 
 impl<'a> Scorer<'a> {
-    fn new(distance: Distance, query: &'a [f32]) -> Self {
+    pub(super) fn new(distance: Distance, query: &'a [f32]) -> Self {
         let kernel = Kernel::best();
         let length = kernel.dot(query, query).sqrt();
         Self { kernel, distance, query, inverse: if length > 0.0 { 1.0 / length } else { 0.0 } }
     }
 
-    fn key(&self, vector: &[f32]) -> f32 {
+    pub(super) fn key(&self, vector: &[f32]) -> f32 {
         match self.distance {
             Distance::L2 => self.kernel.l2(self.query, vector),
             Distance::Ip => -self.kernel.dot(self.query, vector),
@@ -124,20 +131,31 @@ impl<'a> Scorer<'a> {
 }
 
 /// The best `k` of the rows that may be found, by scoring every one of them; nearest first, equal scores by row.
-pub fn exact(distance: Distance, query: &[f32], vectors: &Batches<'_>, allow: Allow<'_>, k: usize) -> Vec<Hit> {
+///
+/// # Errors
+/// `Corrupt` if the rows that may be found cannot be told.
+pub fn exact(distance: Distance, query: &[f32], vectors: &Batches<'_>, allow: Allow<'_>, k: usize) -> Result<Vec<Hit>> {
     let (scorer, mut best) = (Scorer::new(distance, query), Best::new(k, f32::INFINITY));
     match allow {
         Allow::All => (0..vectors.rows()).for_each(|row| best.offer(scorer.key(vectors.get(row)), row)),
-        Allow::Only(bits) => {
-            let mut ahead = bits.iter();
-            ahead.by_ref().take(AHEAD).for_each(|row| prefetch(vectors.get(row)));
-            for row in bits.iter() {
-                ahead.next().into_iter().for_each(|row| prefetch(vectors.get(row)));
-                best.offer(scorer.key(vectors.get(row)), row);
-            }
+        Allow::Only(bits) => each(bits.iter(), vectors, |row, vector| best.offer(scorer.key(vector), row)),
+        Allow::Few(rows) => each(rows.iter().copied(), vectors, |row, vector| best.offer(scorer.key(vector), row)),
+        Allow::Each(pass) => {
+            let bits = pass.every()?;
+            each(bits.iter(), vectors, |row, vector| best.offer(scorer.key(vector), row));
         }
     }
-    best.hits(distance)
+    Ok(best.hits(distance))
+}
+
+/// Calls `see` with rows and their vectors, which are asked for ahead.
+fn each<'v>(rows: impl Iterator<Item = u32> + Clone, vectors: &Batches<'v>, mut see: impl FnMut(u32, &'v [f32])) {
+    let mut ahead = rows.clone();
+    ahead.by_ref().take(AHEAD).for_each(|row| prefetch(vectors.get(row)));
+    for row in rows {
+        ahead.next().into_iter().for_each(|row| prefetch(vectors.get(row)));
+        see(row, vectors.get(row));
+    }
 }
 
 impl Structure {
@@ -159,7 +177,7 @@ impl Structure {
         plan: Plan,
         bound: Option<f32>,
     ) -> Result<(Vec<Hit>, Looked)> {
-        let Plan { k, effort, path, .. } = plan;
+        let Plan { here, k, way, .. } = plan;
         self.check_cells(cells, query.generation)?;
         assert_eq!((vectors.rows(), vectors.dim()), (self.rows(), cells.dim()));
         if let Allow::Only(bits) = allow {
@@ -169,18 +187,43 @@ impl Structure {
             return Ok((Vec::new(), Looked::default()));
         }
         let distance = cells.distance();
-        match path {
-            Path::Survivors => {
-                let hits = exact(distance, &query.vector, vectors, allow, k);
-                Ok((hits, Looked { scored: plan.allowed, ..Looked::default() }))
+        let bound = bound.map_or(f32::INFINITY, |score| flip(distance, score));
+        match way {
+            Way::Survivors => {
+                let hits = exact(distance, &query.vector, vectors, allow, k)?;
+                Ok((hits, Looked { scored: here.allowed as u32, ..Looked::default() }))
             }
-            Path::Cells => {
-                let bound = bound.map_or(f32::INFINITY, |score| flip(distance, score));
-                let mut walk = Walk::new(self, cells, query, (allow, plan.allowed), Best::new(k, bound));
-                walk.run(effort)?;
-                Ok(walk.score(vectors))
+            Way::Nearest => {
+                let Allow::Few(rows) = allow else { panic!("the rows of this way are listed") };
+                match self.sift(cells, query, vectors, rows, plan, Best::new(k, bound))? {
+                    Some(found) => Ok(found),
+                    None => self.walk(cells, query, vectors, allow, plan, Best::new(k, bound)),
+                }
             }
+            Way::Cells => self.walk(cells, query, vectors, allow, plan, Best::new(k, bound)),
         }
+    }
+
+    fn walk(
+        &self,
+        cells: &Cells,
+        query: &Query,
+        vectors: &Batches<'_>,
+        allow: Allow<'_>,
+        plan: Plan,
+        best: Best,
+    ) -> Result<(Vec<Hit>, Looked)> {
+        let bits;
+        let allow = if let Allow::Few(listed) = allow {
+            bits = Bits::listed(self.rows(), listed);
+            Allow::Only(&bits)
+        } else {
+            allow
+        };
+        let mut walk = Walk::new(self, cells, query, allow, best);
+        walk.dense = plan.here.allowed * DENSE_PART >= plan.here.rows;
+        walk.run(plan)?;
+        Ok(walk.score(vectors))
     }
 }
 
@@ -192,8 +235,6 @@ struct Walk<'a> {
     allow: Allow<'a>,
     kernel: &'static Kernel,
     metric: Metric,
-    /// Rows that may be found.
-    allowed: u32,
     /// By coded keys.
     best: Best,
     k: usize,
@@ -205,6 +246,8 @@ struct Walk<'a> {
     walked: u32,
     /// Times the margin.
     caution: f32,
+    /// See [`DENSE_PART`].
+    dense: bool,
 }
 
 /// When enough of a segment was read.
@@ -220,11 +263,9 @@ struct Enough {
 }
 
 impl Enough {
-    fn new(walk: &Walk<'_>, measured: &Measured, times: f32) -> Self {
-        let rows = walk.structure.rows() as f32;
-        let allowed = walk.allowed as f32;
-        let share = |rows| measured.share(rows, walk.k) * times;
-        Self { rows, allowed, walk: rows * share(rows), read: allowed * share(allowed), against: false }
+    fn new(measured: &Measured, plan: &Plan) -> Self {
+        let [walk, read] = measured.wanted(plan);
+        Self { rows: plan.here.rows as f32, allowed: plan.here.allowed as f32, walk, read, against: false }
     }
 
     /// Asked after every cell. A filter is judged by what was read alone, not by the effort, so that less effort never
@@ -238,15 +279,41 @@ impl Enough {
     }
 }
 
+impl Query {
+    /// The order of the first cell that no longer matters when the `k`-th key is `limit`.
+    pub(super) fn reach(&self, metric: Metric, limit: f32, slack: f32) -> f32 {
+        if limit == f32::INFINITY {
+            return limit;
+        }
+        // Squared distances grow the faster the farther away they are; all near rows may be forbidden.
+        let steep = if metric == Metric::L2 { 2.0 * self.radius * limit.max(0.0).sqrt() } else { 0.0 };
+        limit + slack * self.slope.max(steep)
+    }
+}
+
+impl Measured {
+    /// Rows of the segment to walk, as if all could be found, and to read.
+    pub(super) fn wanted(&self, plan: &Plan) -> [f32; 2] {
+        let Plan { here, all, k, effort, .. } = plan;
+        let share = |rows: u64| (self.share(rows as f32, *k) * effort.times()).min(1.0);
+        [here.rows as f32 * share(all.rows), here.allowed as f32 * share(all.allowed)]
+    }
+}
+
+impl Effort {
+    /// What was measured to be the slack of the default effort, for this one.
+    pub(super) fn slack(self, measured: &Measured) -> f32 {
+        measured.slack * self.times().powf(SLACK_POWER)
+    }
+}
+
 impl<'a> Walk<'a> {
-    fn new(structure: &'a Structure, cells: &'a Cells, query: &'a Query, allow: (Allow<'a>, u32), best: Best) -> Self {
-        let (allow, allowed) = allow;
+    fn new(structure: &'a Structure, cells: &'a Cells, query: &'a Query, allow: Allow<'a>, best: Best) -> Self {
         Self {
             structure,
             cells,
             query,
             allow,
-            allowed,
             kernel: Kernel::best(),
             metric: cells.distance().into(),
             k: best.k,
@@ -256,15 +323,16 @@ impl<'a> Walk<'a> {
             looked: Looked::default(),
             walked: 0,
             caution: 1.0,
+            dense: false,
         }
     }
 
     /// Reads cells in the query's order, until no other cell is likely to hold a row better than the `k`-th found, or
     /// until enough rows were read. More effort only moves both ends, so what it reads begins with what less reads.
-    fn run(&mut self, effort: Effort) -> Result<()> {
+    fn run(&mut self, plan: Plan) -> Result<()> {
         let (query, measured) = (self.query, &self.cells.measured);
-        let slack = measured.slack * effort.times().powf(SLACK_POWER);
-        let mut enough = Enough::new(self, measured, effort.times());
+        let slack = plan.effort.slack(measured);
+        let mut enough = Enough::new(measured, &plan);
         for at in 0.. {
             let Some(next) = query.ranked(at) else { break };
             let reached = enough.reached(self.walked, self.looked.rows);
@@ -276,6 +344,11 @@ impl<'a> Walk<'a> {
             if self.best.full() && (beyond || reached) {
                 break;
             }
+            if let Allow::Each(pass) = self.allow
+                && self.walked > self.structure.rows() / WALKED_PART
+            {
+                self.allow = Allow::Only(pass.every()?);
+            }
             if let Some(after) = query.ranked_soon(at + 1) {
                 self.structure.ahead(after as u32 as usize, matches!(self.allow, Allow::All));
             }
@@ -286,14 +359,7 @@ impl<'a> Walk<'a> {
 
     /// The order of the first cell that no longer matters: `slack` slopes beyond the `k`-th key.
     fn limit(&self, slack: f32) -> f32 {
-        let (limit, slope) = (self.best.limit(), self.query.slope);
-        if limit == f32::INFINITY {
-            return limit;
-        }
-        // Squared distances grow the faster the farther away they are; all near rows may be forbidden.
-        let slope =
-            if self.metric == Metric::L2 { slope.max(2.0 * self.query.radius * limit.max(0.0).sqrt()) } else { slope };
-        limit + slack * slope
+        self.query.reach(self.metric, self.best.limit(), slack)
     }
 
     /// Reads one cell.
@@ -303,12 +369,14 @@ impl<'a> Walk<'a> {
         self.looked.cells += 1;
         self.walked += view.rows as u32;
         match self.allow {
-            Allow::All if view.rows > 0 => {
-                let (probe, margin) = self.probe(cell);
-                self.read_all(&view, &probe, margin);
+            _ if view.rows == 0 => {}
+            Allow::All => {
+                self.looked.rows += view.rows as u32;
+                self.read_all(cell, &view, |_, _, among| among);
             }
-            Allow::All => {}
-            Allow::Only(bits) => self.read_allowed(cell, &view, bits),
+            Allow::Only(bits) => self.read_some(cell, &view, |rows, among| bits.lanes(rows, among)),
+            Allow::Each(pass) => self.read_some(cell, &view, |rows, among| pass.lanes(rows, among)),
+            Allow::Few(_) => unreachable!("a walk has them as bits"),
         }
         Ok(())
     }
@@ -329,29 +397,47 @@ impl<'a> Walk<'a> {
         (query.coded.probe(Width::Nibble, self.metric, base), margin)
     }
 
-    fn read_all(&mut self, view: &CellView<'_>, probe: &Probe<'_>, margin: f32) {
-        self.looked.rows += view.rows as u32;
+    fn read_some(&mut self, cell: usize, view: &CellView<'_>, which: impl Fn(&[u32; LANES], u16) -> u16) {
+        if !self.dense {
+            return self.read_allowed(cell, view, which);
+        }
+        let (mut asked, mut allowed) = (0, 0);
+        for at in (0..view.rows.div_ceil(LANES)).step_by(COUNTED_BLOCKS) {
+            let rows = view.lanes(at);
+            asked += rows.count_ones();
+            allowed += which(&view.numbers(at), rows).count_ones();
+        }
+        if u64::from(allowed) * DENSE_PART < u64::from(asked) {
+            return self.read_allowed(cell, view, which);
+        }
+        self.looked.rows += (view.rows as u64 * u64::from(allowed) / u64::from(asked)) as u32;
+        self.read_all(cell, view, |view, at, near| which(&view.numbers(at), near));
+    }
+
+    /// Reads all codes of a cell with rows; `which` says of a block which of the rows that are near may be found.
+    fn read_all(&mut self, cell: usize, view: &CellView<'_>, which: impl Fn(&CellView<'_>, usize, u16) -> u16) {
+        let (probe, margin) = self.probe(cell);
         let block_bytes = Width::Nibble.block_bytes(probe.query.len());
         let mut keys = [[0f32; LANES]; SCAN_BLOCKS];
         for (chunk, blocks) in view.blocks.chunks(block_bytes * SCAN_BLOCKS).enumerate() {
             let keys = &mut keys[..blocks.len() / block_bytes];
-            self.kernel.scan(Width::Nibble, blocks, probe, keys);
+            self.kernel.scan(Width::Nibble, blocks, &probe, keys);
             for (at, keys) in keys.iter().enumerate() {
                 let near = self.kernel.below(keys, self.best.limit() + margin);
                 if near != 0 {
-                    self.take(near, keys, &view.numbers(chunk * SCAN_BLOCKS + at), margin);
+                    let at = chunk * SCAN_BLOCKS + at;
+                    self.take(which(view, at, near), keys, &view.numbers(at), margin);
                 }
             }
         }
     }
 
     /// Which rows may be found is asked first: blocks without any are not read, and the others are counted.
-    fn read_allowed(&mut self, cell: usize, view: &CellView<'_>, bits: &Bits) {
+    fn read_allowed(&mut self, cell: usize, view: &CellView<'_>, which: impl Fn(&[u32; LANES], u16) -> u16) {
         let (mut keys, mut probe) = ([[0f32; LANES]], None);
         for at in 0..view.rows.div_ceil(LANES) {
             let numbers = view.numbers(at);
-            let padding = (LANES * (at + 1)).saturating_sub(view.rows);
-            let allowed = self.kernel.allowed(&numbers, bits.words()) & u16::MAX >> padding;
+            let allowed = which(&numbers, view.lanes(at));
             if allowed != 0 {
                 self.looked.rows += allowed.count_ones();
                 let (probe, margin) = *probe.get_or_insert_with(|| self.probe(cell));

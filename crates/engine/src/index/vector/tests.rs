@@ -38,8 +38,13 @@ fn crew() -> Crew {
 
 /// An index of one segment in a directory of its own.
 /// Through the cells, whatever the plan would be.
-fn through_cells(allowed: u32, k: usize) -> Plan {
-    Plan { allowed, k, effort: Effort::default(), path: Path::Cells, why: "a test" }
+fn through_cells(rows: u32, allowed: u32, k: usize) -> Plan {
+    let here = counts(rows, allowed);
+    Plan { here, all: here, k, effort: Effort::default(), way: Way::Cells, why: "a test" }
+}
+
+fn counts(rows: u32, allowed: u32) -> Counts {
+    Counts { rows: rows.into(), allowed: allowed.into() }
 }
 
 struct World {
@@ -67,20 +72,25 @@ impl World {
     }
 
     fn exact(&self, query: &[f32], allow: Allow<'_>, k: usize) -> Vec<Hit> {
-        exact(self.cells.distance(), query, &self.batches(), allow, k)
+        exact(self.cells.distance(), query, &self.batches(), allow, k).unwrap()
     }
 
     fn find(&self, query: &[f32], allow: Allow<'_>, k: usize, effort: Effort) -> (Vec<Hit>, Looked) {
         let rows = self.structure.rows();
-        let allowed = if let Allow::Only(bits) = allow { bits.count() } else { rows };
-        self.by(query, allow, self.cells.plan(rows, allowed, k, effort))
+        let (allowed, listed) = match allow {
+            Allow::Only(bits) => (bits.count(), false),
+            Allow::Few(listed) => (listed.len() as u32, true),
+            Allow::All | Allow::Each(_) => (rows, false),
+        };
+        let here = counts(rows, allowed);
+        self.by(query, allow, self.cells.plan(here, here, listed, k, effort))
     }
 
     /// Through the cells, whatever the plan would be.
     fn cells(&self, query: &[f32], allow: Allow<'_>) -> Vec<Hit> {
         let rows = self.structure.rows();
         let allowed = if let Allow::Only(bits) = allow { bits.count() } else { rows };
-        self.by(query, allow, through_cells(allowed, K)).0
+        self.by(query, allow, through_cells(rows, allowed, K)).0
     }
 
     fn by(&self, query: &[f32], allow: Allow<'_>, plan: Plan) -> (Vec<Hit>, Looked) {
@@ -149,15 +159,91 @@ fn recall_has_a_floor_under_every_filter() {
         let mut random = Random::new(3);
         for share in [0.9, 0.3, 0.08, 0.03, 0.003] {
             let bits = Bits::of(rows, |_| (random.below(1000) as f64) < share * 1000.0);
-            let recall = world.recall(&queries, Allow::Only(&bits), Effort::default());
-            assert!(recall >= 0.95, "{distance:?}, {share} by chance: {recall}");
+            let listed: Vec<u32> = bits.iter().collect();
+            for allow in [Allow::Only(&bits), Allow::Few(&listed)] {
+                let recall = world.recall(&queries, allow, Effort::default());
+                assert!(recall >= 0.95, "{distance:?}, {share} by chance: {recall}");
+            }
             for query in queries.chunks(dim) {
                 for nearest in [true, false] {
                     let bits = toward(&world, query, share, nearest);
-                    let recall = world.recall(query, Allow::Only(&bits), Effort::default());
-                    assert!(recall >= 0.8, "{distance:?}, {share}, nearest {nearest}: {recall}");
+                    let listed: Vec<u32> = bits.iter().collect();
+                    for allow in [Allow::Only(&bits), Allow::Few(&listed)] {
+                        let recall = world.recall(query, allow, Effort::default());
+                        assert!(recall >= 0.8, "{distance:?}, {share}, nearest {nearest}: {recall}");
+                    }
                 }
             }
+        }
+    }
+}
+
+/// Rows that are told one by one, and how often all were asked for.
+struct Told(Bits, std::cell::Cell<u32>);
+
+impl Pass for Told {
+    fn lanes(&self, rows: &[u32; LANES], among: u16) -> u16 {
+        self.0.lanes(rows, among)
+    }
+
+    fn every(&self) -> Result<&Bits, Error> {
+        self.1.set(self.1.get() + 1);
+        Ok(&self.0)
+    }
+}
+
+/// However the rows that may be found are told, the same are found; all are asked for only where most are met.
+#[test]
+fn rows_told_one_by_one_are_found_as_by_bits() {
+    for distance in DISTANCES {
+        let (dim, rows) = (16, 8000u32);
+        let world = World::new(distance, dim, vectors(rows as usize, dim, 12, 1), 64);
+        let mut random = Random::new(3);
+        let both = |query: &[f32], told: &Told| {
+            let plan = through_cells(rows, told.0.count(), K);
+            let (hits, by_bits) =
+                (world.by(query, Allow::Each(told), plan), world.by(query, Allow::Only(&told.0), plan));
+            assert_eq!(hits, by_bits, "{distance:?}");
+        };
+        for share in [0.9, 0.3, 0.05] {
+            let bits = Bits::of(rows, |_| (random.below(1000) as f64) < share * 1000.0);
+            let told = Told(bits.clone(), Default::default());
+            for query in vectors(10, dim, 12, 2).chunks(dim) {
+                both(query, &told);
+            }
+            assert!(told.1.get() == 0 || share < 0.9, "{distance:?}, {share}: few cells are read");
+            let query = &vectors(1, dim, 12, 2)[..];
+            let told = Told(toward(&world, query, share, false), Default::default());
+            both(query, &told);
+        }
+        let query = vectors(1, dim, 12, 2);
+        let told = Told(toward(&world, &query, 0.05, false), Default::default());
+        both(&query, &told);
+        assert!(told.1.get() > 0, "{distance:?}: the rows that pass are far away");
+    }
+}
+
+/// Of listed rows, those in the nearest cells are read, and all of them if the effort says so.
+#[test]
+fn listed_rows_are_found_whatever_their_order() {
+    for distance in DISTANCES {
+        let (dim, rows) = (16, 20_000u32);
+        let world = World::new(distance, dim, vectors(rows as usize, dim, 12, 1), 64);
+        let mut random = Random::new(3);
+        let mut listed: Vec<u32> = (0..rows).filter(|_| random.below(60) == 0).collect();
+        let bits = Bits::of(rows, |row| listed.binary_search(&row).is_ok());
+        let here = counts(rows, bits.count());
+        let plan = |way, effort| Plan { way, ..world.cells.plan(here, here, true, K, effort) };
+        for query in vectors(10, dim, 12, 2).chunks(dim) {
+            let whole = world.exact(query, Allow::Only(&bits), K);
+            let (hits, looked) = world.by(query, Allow::Few(&listed), plan(Way::Nearest, Effort::new(1e9, 1.0)));
+            assert_eq!(hits, whole, "{distance:?}");
+            let (some, less) = world.by(query, Allow::Few(&listed), plan(Way::Nearest, Effort::default()));
+            assert!(less.scored < looked.scored && some.len() == K, "{distance:?}: {less:?} of {looked:?}");
+            listed.reverse();
+            let again = world.by(query, Allow::Few(&listed), plan(Way::Nearest, Effort::default()));
+            assert_eq!(again, (some, less), "the order of a list is of no matter");
+            assert_eq!(world.by(query, Allow::Few(&listed), plan(Way::Survivors, Effort::default())).0, whole);
         }
     }
 }
@@ -249,7 +335,7 @@ fn a_segment_without_rows_is_no_special_case() {
     let nothing = Batches::new(8, []);
     build(&cells, 1, &nothing, &OsDisk, &path, &crew()).unwrap();
     let structure = Structure::open(&OsDisk, &path).unwrap();
-    let plan = through_cells(0, 150);
+    let plan = through_cells(0, 0, 150);
     let asked = cells.ask(&[1.0; 8]);
     assert_eq!(structure.search(&cells, &asked, &nothing, Allow::All, plan, None).unwrap().0, []);
 }
@@ -294,7 +380,7 @@ fn a_changed_byte_is_never_served() {
     flip_every_byte(&world.path, |path| Structure::open(&OsDisk, path)?.verify());
     // The same at the first search, which reads all cells of so small a segment.
     let asked = world.cells.ask(&[0.0; 8]);
-    let plan = through_cells(150, 150);
+    let plan = through_cells(150, 150, 150);
     flip_every_byte(&world.path, |path| {
         let structure = Structure::open(&OsDisk, path)?;
         structure.search(&world.cells, &asked, &world.batches(), Allow::All, plan, None).map(|_| ())
@@ -306,7 +392,7 @@ fn other_cells_are_refused() {
     let world = World::new(Distance::L2, 8, vectors(500, 8, 3, 1), 4);
     let others = Cells::train(Distance::L2, 8, vectors(500, 8, 3, 1), 4, 6, &crew()).unwrap();
     let asked = others.ask(&[0.0; 8]);
-    let plan = others.plan(500, 500, 1, Effort::default());
+    let plan = others.plan(counts(500, 500), counts(500, 500), false, 1, Effort::default());
     for cells in [&world.cells, &others] {
         let found = world.structure.search(cells, &asked, &world.batches(), Allow::All, plan, None);
         assert!(matches!(found, Err(Error::Corrupt { .. })));
@@ -421,21 +507,27 @@ fn a_failing_disk_is_told_and_leaves_no_structure() {
 
 #[test]
 fn plans_follow_from_what_each_way_costs() {
-    let facts = |allowed, k, cells, read| super::plan::Facts { allowed, k, dim: 128, cells, read };
-    for (facts, path) in [
-        (facts(1_000_000, 10, 20.0, 2000.0), Path::Cells),
-        (facts(30_000, 10, 60.0, 500.0), Path::Cells),
-        (facts(300, 10, 800.0, 60.0), Path::Survivors),
-        (facts(0, 10, 0.0, 0.0), Path::Survivors),
-        (facts(1_000_000, 5000, 1000.0, 100_000.0), Path::Cells),
-        (facts(10_000, 5000, 10.0, 100.0), Path::Survivors),
+    let facts = |allowed, k, cells, read, listed| super::plan::Facts { allowed, k, dim: 128, cells, read, listed };
+    for (facts, way) in [
+        (facts(1_000_000, 10, 20.0, 2000.0, false), Way::Cells),
+        (facts(30_000, 10, 60.0, 500.0, false), Way::Cells),
+        (facts(300, 10, 800.0, 60.0, false), Way::Survivors),
+        (facts(0, 10, 0.0, 0.0, false), Way::Survivors),
+        (facts(1_000_000, 5000, 1000.0, 100_000.0, false), Way::Cells),
+        (facts(10_000, 5000, 10.0, 100.0, false), Way::Survivors),
+        (facts(3000, 10, 200.0, 150.0, true), Way::Nearest),
+        (facts(3000, 1000, 200.0, 150.0, true), Way::Survivors),
+        (facts(30, 10, 1500.0, 30.0, true), Way::Survivors),
     ] {
         let plan = super::plan::plan(facts);
-        assert_eq!(plan.0, path, "{facts:?}: {}", plan.1);
+        assert_eq!(plan.0, way, "{facts:?}: {}", plan.1);
     }
     let world = World::new(Distance::L2, 16, vectors(3000, 16, 5, 1), 30);
-    let path = |allowed, k| world.cells.plan(3000, allowed, k, Effort::default()).path;
-    assert_eq!((path(3000, 10), path(3000, 3000), path(5, 10)), (Path::Cells, Path::Survivors, Path::Survivors));
+    let way = |allowed, k| {
+        let here = counts(3000, allowed);
+        world.cells.plan(here, here, false, k, Effort::default()).way
+    };
+    assert_eq!((way(3000, 10), way(3000, 3000), way(5, 10)), (Way::Cells, Way::Survivors, Way::Survivors));
 }
 
 #[test]

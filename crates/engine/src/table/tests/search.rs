@@ -13,7 +13,7 @@ use knarr_base::{Kind, limit};
 
 use super::world::*;
 use crate::compute::Cancel;
-use crate::index::{Found, Group};
+use crate::index::{Found, Group, Way};
 use crate::rows::Projection;
 use crate::table::Table;
 
@@ -96,7 +96,9 @@ fn check_ranked(found: &Found, list: usize, rows: &BTreeMap<Key, f64>, search: &
         last = Some((score, key));
     }
     // Nothing better was left out, but for the offset; where codes chose what to score, it may have been.
-    if let Some((worst, _)) = last.filter(|_| found.explain().segments.iter().all(|planned| !planned.through_cells)) {
+    if let Some((worst, _)) =
+        last.filter(|_| found.explain().segments.iter().all(|planned| planned.way == Way::Survivors))
+    {
         let better = rows
             .iter()
             .filter(|(key, score)| !distinct.contains(key) && sign * **score > sign * worst && !close(**score, worst));

@@ -15,7 +15,7 @@ use super::search::{find, keys_of, search, vector};
 use super::world::*;
 use crate::disk::OsDisk;
 use crate::disk::fault::{Fault, FaultDisk};
-use crate::index::{Found, Planned};
+use crate::index::{Found, Planned, Way};
 use crate::table::{Progress, Table, Wanted};
 
 const ROWS: i64 = 3000;
@@ -123,13 +123,13 @@ fn searches_go_through_the_structure_and_answer_as_scans_do() {
         }
     }
     let [planned] = segments(&table, &nearest(100, Filter::All, 10)).try_into().expect("one segment");
-    assert!(planned.through_cells && planned.scored < 3000, "{planned:?}");
+    assert!(planned.way == Way::Cells && planned.scored < 3000, "{planned:?}");
     let [planned] = segments(&table, &nearest(100, n_between(7, 9), 10)).try_into().expect("one segment");
-    assert_eq!((planned.through_cells, planned.passed), (false, 2), "{planned:?}");
+    assert_eq!((planned.way, planned.passed), (Way::Survivors, 2), "{planned:?}");
     let few = Effort { candidates: 800, exact_up_to: Some(2000), exact_up_to_ratio: None };
     let asked = Search { effort: Some(few), ..nearest(100, n_between(500, 2500), 10) };
     let [planned] = segments(&table, &asked).try_into().expect("one segment");
-    assert!(!planned.through_cells, "the caller's bound: {planned:?}");
+    assert!(planned.way == Way::Survivors, "the caller's bound: {planned:?}");
     let by_ip = Order::Dense { queries: vec![vec![1.0; 4]], distance: Distance::Ip };
     assert!(segments(&table, &search(by_ip, Filter::All, 3, 0)).is_empty(), "another distance is scanned");
 }

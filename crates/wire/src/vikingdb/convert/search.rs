@@ -6,7 +6,7 @@
 use knarr_base::search::{Post, Sparse};
 use knarr_base::value::{Key, Number};
 use knarr_base::{Result, limit};
-use knarr_service::indexes::{AggregateRequest, Explain, OpenIndex, OrderBy, Partition, Planned, SearchRequest};
+use knarr_service::indexes::{AggregateRequest, Explain, OpenIndex, OrderBy, Partition, Planned, SearchRequest, Way};
 use serde_json::value::RawValue;
 
 use super::index::texts;
@@ -397,7 +397,11 @@ pub(crate) fn explain(explain: &Explain) -> model::Explained {
         (false, _) => ("structure and exact", "what is new or small is scanned beside the structures"),
     };
     let segment = |planned: &Planned| model::ExplainedSegment {
-        plan: if planned.through_cells { "cells" } else { "survivors" },
+        plan: match planned.way {
+            Way::Survivors => "survivors",
+            Way::Nearest => "nearest",
+            Way::Cells => "cells",
+        },
         reason: planned.why,
         rows: planned.rows,
         rows_passed: planned.passed,

@@ -15,7 +15,7 @@ mod tests;
 use std::sync::OnceLock;
 
 /// Rows of a block: the 32-bit lanes of a 512-bit register.
-pub(crate) const LANES: usize = 16;
+pub const LANES: usize = 16;
 /// Dimensions that one load of nibbles covers; codes are padded to a multiple of it.
 pub(crate) const GROUP: usize = 8;
 /// Blocks whose keys a search computes at once.
@@ -73,6 +73,7 @@ pub(crate) struct Probe<'a> {
 type Floats = unsafe fn(&[f32], &[f32]) -> f32;
 type Scan = unsafe fn(Width, &[u8], &Probe<'_>, &mut [[f32; LANES]]);
 type Allowed = unsafe fn(&[u32; LANES], &[u32]) -> u16;
+type Shorts = unsafe fn(&[u32; LANES], &[[u8; 4]]) -> [u32; LANES];
 type Ones = unsafe fn(&[u32]) -> u32;
 type Below = unsafe fn(&[f32; LANES], f32) -> u16;
 
@@ -82,6 +83,7 @@ pub(crate) struct Kernel {
     l2: Floats,
     scan: Scan,
     allowed: Allowed,
+    shorts: Shorts,
     below: Below,
     ones: Ones,
 }
@@ -91,6 +93,7 @@ static SCALAR: Kernel = Kernel {
     l2: scalar::l2,
     scan: scalar::scan,
     allowed: scalar::allowed,
+    shorts: scalar::shorts,
     below: scalar::below,
     ones: scalar::ones,
 };
@@ -100,6 +103,7 @@ static AVX2: Kernel = Kernel {
     l2: x86::l2_avx2,
     scan: x86::scan_avx2,
     allowed: scalar::allowed,
+    shorts: scalar::shorts,
     below: x86::below_avx2,
     ones: x86::ones_popcnt,
 };
@@ -109,6 +113,7 @@ static AVX512: Kernel = Kernel {
     l2: x86::l2_avx512,
     scan: x86::scan_avx512,
     allowed: x86::allowed_avx512,
+    shorts: x86::shorts_avx512,
     below: x86::below_avx512,
     ones: x86::ones_popcnt,
 };
@@ -167,6 +172,15 @@ impl Kernel {
         unsafe { (self.allowed)(rows, words) }
     }
 
+    /// The 16-bit numbers of 16 rows, from a table of one per row whose bytes are given four at a time, little-endian. 0 of
+    /// rows beyond the table.
+    pub(crate) fn shorts(&self, rows: &[u32; LANES], table: &[[u8; 4]]) -> [u32; LANES] {
+        // Gathers take signed offsets; no segment has this many rows.
+        assert!(table.len() < 1 << 29);
+        // SAFETY: a kernel is handed out only where the processor has its level.
+        unsafe { (self.shorts)(rows, table) }
+    }
+
     /// Which of 16 keys are below `limit`. A NaN never is.
     pub(crate) fn below(&self, keys: &[f32; LANES], limit: f32) -> u16 {
         // SAFETY: a kernel is handed out only where the processor has its level.
@@ -189,6 +203,20 @@ pub(crate) fn least(numbers: &[f32]) -> f32 {
         lanes.iter_mut().zip(chunk).for_each(|(lane, x)| *lane = if *x < *lane { *x } else { *lane });
     }
     lanes.iter().chain(rest).fold(f32::INFINITY, |least, x| if *x < least { *x } else { least })
+}
+
+/// The sum of the counts whose key is below `limit`; both slices have one length, and the sum 32 bits.
+pub(crate) fn sum_below(keys: &[f32], limit: f32, counts: &[u32]) -> u32 {
+    assert_eq!(keys.len(), counts.len());
+    let mut lanes = [0u32; LANES];
+    let ((keys, last_keys), (counts, last_counts)) = (keys.as_chunks::<LANES>(), counts.as_chunks::<LANES>());
+    for (keys, counts) in keys.iter().zip(counts) {
+        for lane in 0..LANES {
+            lanes[lane] += if keys[lane] < limit { counts[lane] } else { 0 };
+        }
+    }
+    let last = last_keys.iter().zip(last_counts).map(|(key, count)| if *key < limit { *count } else { 0 });
+    lanes.into_iter().chain(last).sum()
 }
 
 /// Asks for the cache lines of a vector that is needed soon. A hint; it reads nothing.

@@ -59,6 +59,13 @@ pub(super) fn allowed(rows: &[u32; LANES], words: &[u32]) -> u16 {
     rows.iter().enumerate().fold(0, |mask, (lane, row)| mask | u16::from(set(*row)) << lane)
 }
 
+pub(super) fn shorts(rows: &[u32; LANES], table: &[[u8; 4]]) -> [u32; LANES] {
+    rows.map(|row| match table.get((row / 2) as usize) {
+        Some(word) => u32::from_le_bytes(*word) >> (row % 2 * 16) & 0xffff,
+        None => 0,
+    })
+}
+
 pub(super) fn below(keys: &[f32; LANES], limit: f32) -> u16 {
     keys.iter().enumerate().fold(0, |mask, (lane, key)| mask | u16::from(*key < limit) << lane)
 }

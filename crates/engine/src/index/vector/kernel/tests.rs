@@ -78,6 +78,23 @@ proptest! {
     }
 
     #[test]
+    fn tables_of_shorts_agree(table in prop::collection::vec(any::<[u8; 4]>(), 0..40), rows: [u32; LANES], near: bool) {
+        let rows = if near { rows.map(|row| row % 90) } else { rows };
+        let expected = rows.map(|row| match table.as_flattened().get(row as usize * 2..row as usize * 2 + 2) {
+            Some(short) => u32::from(u16::from_le_bytes([short[0], short[1]])),
+            None => 0,
+        });
+        levels().iter().for_each(|(level, kernel)| assert_eq!(kernel.shorts(&rows, &table), expected, "{level:?}"));
+    }
+
+    #[test]
+    fn sums_below_a_limit_are_of_what_is_below(pairs in prop::collection::vec((-9f32..9.0, 0u32..99), 0..70), limit in -9f32..9.0) {
+        let (keys, counts): (Vec<f32>, Vec<u32>) = pairs.iter().copied().unzip();
+        let expected: u32 = pairs.iter().filter(|(key, _)| *key < limit).map(|(_, count)| count).sum();
+        assert_eq!(sum_below(&keys, limit, &counts), expected);
+    }
+
+    #[test]
     fn limits_agree(keys: [f32; LANES], limit: f32) {
         let expected = scalar::below(&keys, limit);
         levels().iter().for_each(|(level, kernel)| assert_eq!(kernel.below(&keys, limit), expected, "{level:?}"));

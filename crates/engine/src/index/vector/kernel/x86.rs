@@ -264,6 +264,25 @@ pub(super) unsafe fn allowed_avx512(rows: &[u32; LANES], words: &[u32]) -> u16 {
 }
 
 /// # Safety
+/// The processor has AVX-512 F; `table` has fewer than 2^29 words.
+#[target_feature(enable = "avx512f")]
+pub(super) unsafe fn shorts_avx512(rows: &[u32; LANES], table: &[[u8; 4]]) -> [u32; LANES] {
+    // SAFETY: 16 numbers are 64 bytes.
+    let rows = unsafe { _mm512_loadu_si512(rows.as_ptr().cast()) };
+    let places = _mm512_srli_epi32::<1>(rows);
+    let within = _mm512_cmplt_epu32_mask(places, _mm512_set1_epi32(table.len() as i32));
+    let zero = _mm512_setzero_si512();
+    // SAFETY: lanes whose word is not within the slice are masked out and read nothing; a gather needs no alignment.
+    let found = unsafe { _mm512_mask_i32gather_epi32::<4>(zero, within, places, table.as_ptr().cast()) };
+    let shift = _mm512_slli_epi32::<4>(_mm512_and_si512(rows, _mm512_set1_epi32(1)));
+    let found = _mm512_and_si512(_mm512_srlv_epi32(found, shift), _mm512_set1_epi32(0xffff));
+    let mut out = [0u32; LANES];
+    // SAFETY: 16 numbers are 64 bytes.
+    unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), found) };
+    out
+}
+
+/// # Safety
 /// The processor has AVX-512 F.
 #[target_feature(enable = "avx512f")]
 pub(super) unsafe fn below_avx512(keys: &[f32; LANES], limit: f32) -> u16 {
