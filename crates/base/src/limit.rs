@@ -157,8 +157,10 @@ pub const EMBEDDING_ANSWER_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Bytes of rows in a memtable before it is frozen and flushed.
 pub const MEMTABLE_BYTES: usize = 64 * 1024 * 1024;
-/// The same for a table whose vectors are searched: every search scans what is in memory, half a millisecond of it.
-pub const MEMTABLE_BYTES_SEARCHED: usize = 8 * 1024 * 1024;
+/// The same for a table whose vectors are searched: every search scans what is in memory, a tenth of a millisecond of it.
+pub const MEMTABLE_BYTES_SEARCHED: usize = 2 * 1024 * 1024;
+/// And while the memtable before it is still being flushed.
+pub const MEMTABLE_BYTES_SEARCHED_BUSY: usize = 8 * 1024 * 1024;
 /// Time without a write after which such a table's memtable is flushed, if it has rows enough for a search structure.
 pub const MEMTABLE_IDLE: Duration = Duration::from_secs(2);
 /// Frozen memtables waiting for their flush; past it writers wait.
@@ -243,8 +245,10 @@ pub const TASK_RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
 pub const INDEX_CELL_ROWS: u64 = 100;
 /// Cells of an index; ranking more would cost more than it saves.
 pub const INDEX_CELLS: usize = 4096;
-/// Rows of a segment from which a structure pays: fewer are scanned in about a millisecond.
+/// Rows of a table from which structures pay, unless the settings say otherwise: fewer are scanned in about a millisecond.
 pub const INDEX_SEGMENT_ROWS: u32 = 10_000;
+/// Bytes of the vectors of a segment from which it then has one of its own: fewer are scanned in a tenth of a millisecond.
+pub const INDEX_SEGMENT_BYTES: usize = 1024 * 1024;
 /// Times as many cells would be wanted before they are trained again: all trainings together then cost little more
 /// than the last.
 pub const INDEX_RETRAIN_GROWTH: usize = 4;

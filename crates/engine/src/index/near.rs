@@ -4,7 +4,7 @@
 //! a newer write hides are not known to it: they are asked for among what it found, and left out of another try.
 
 use std::borrow::Cow;
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -92,7 +92,7 @@ pub(super) struct Search<'a> {
 pub(super) struct Ready<'a> {
     step: &'a Step,
     allowed: Allowed<'a>,
-    /// How many rows it has, and may find.
+    /// How many rows it has, and may find; about.
     pub(super) counts: Counts,
     /// Postings were found to be damaged; the rows are right all the same.
     pub(super) damaged: bool,
@@ -104,6 +104,31 @@ pub(super) struct Offered {
     pub(super) planned: Planned,
 }
 
+impl Ready<'_> {
+    /// True if so many of a top came from here that this can hardly be a random part of all rows. `(of, here)`: how many
+    /// the top has, and how many of them are from here.
+    pub(super) fn crowded(&self, all: Counts, (of, here): (usize, usize)) -> bool {
+        let expected = of as f64 * self.counts.allowed as f64 / all.allowed.max(1) as f64;
+        here > 0 && here as f64 >= (2.0 * expected + 2.0).min(of as f64)
+    }
+
+    /// True if it would read markedly more if it were all that is searched for the best `k`.
+    pub(super) fn looks_farther_alone(&self, all: Counts, k: usize) -> bool {
+        self.step.near.cells.looks_farther(self.counts, all, k)
+    }
+
+    /// Rows of which it is only known about how many may be found, counted.
+    fn count_each(&mut self) -> Result<()> {
+        if let Allowed::Each(each) = &self.allowed {
+            let every = each.every()?.clone();
+            self.damaged |= each.damaged.get();
+            self.allowed = Allowed::Bits(Cow::Owned(every));
+            self.counts.allowed = self.allowed.count(self.step.near.structure.rows()).into();
+        }
+        Ok(())
+    }
+}
+
 impl<'a> Search<'a> {
     /// Finds out which rows may be found; `posted` are the postings of the segment.
     ///
@@ -113,7 +138,12 @@ impl<'a> Search<'a> {
         let rows = step.near.structure.rows();
         let (allowed, damaged) = self.allowed(step, posted)?;
         let counts = Counts { rows: rows.into(), allowed: allowed.count(rows).into() };
-        Ok(Ready { step, allowed, counts, damaged })
+        let mut ready = Ready { step, allowed, counts, damaged };
+        if step.effort.exact_up_to.is_some() || step.effort.exact_up_to_ratio.is_some() {
+            // The caller draws a line, so about is not enough.
+            ready.count_each()?;
+        }
+        Ok(ready)
     }
 
     /// The best rows. `all`: of all steps together. `worst`, by query: the rank of the worst row of those found
@@ -121,10 +151,14 @@ impl<'a> Search<'a> {
     ///
     /// # Errors
     /// `Corrupt` if the structure, or the segment, is damaged where it is needed.
-    pub(super) fn find(&self, ready: Ready<'_>, all: Counts, worst: &[Option<u64>]) -> Result<Offered> {
-        let Ready { step, allowed, counts, .. } = ready;
-        let Near { cells, .. } = &*step.near;
-        let plan = self.plan(step, counts, all, matches!(allowed, Allowed::Few(_)));
+    pub(super) fn find(&self, ready: &mut Ready<'_>, all: Counts, worst: &[Option<u64>]) -> Result<Offered> {
+        let Near { cells, .. } = &*ready.step.near;
+        let mut plan = self.plan(ready.step, ready.counts, all, matches!(ready.allowed, Allowed::Few(_)));
+        if plan.way == Way::Survivors {
+            ready.count_each()?;
+            plan.here = ready.counts;
+        }
+        let Ready { step, allowed, counts, damaged } = ready;
         let mut planned =
             Planned { rows: counts.rows, passed: counts.allowed, way: plan.way, why: plan.why, cells: 0, scored: 0 };
         let mut offered = Vec::new();
@@ -133,6 +167,7 @@ impl<'a> Search<'a> {
             let asked = self.asked.iter().find(|asked| asked.cells.generation() == cells.generation());
             let asked = asked.expect("all trainings of the steps were asked");
             let mut rows = Rows { search: self, step, vectors, allowed, plan };
+
             for (number, query) in asked.queries.iter().enumerate() {
                 let bound = worst[number].map(|rank| bound(step.distance, float_of_rank(rank)));
                 let (found, looked) = rows.find(query, bound)?;
@@ -145,6 +180,7 @@ impl<'a> Search<'a> {
                 }
             }
         }
+        *damaged |= allowed.damaged();
         Ok(Offered { rows: offered, planned })
     }
 
@@ -160,7 +196,7 @@ impl<'a> Search<'a> {
     }
 
     /// The rows that live and pass the filter; and whether postings were found to be damaged.
-    fn allowed<'s>(&'s self, step: &Step, posted: Option<&'s Posted>) -> Result<(Allowed<'s>, bool)> {
+    fn allowed<'s>(&'s self, step: &'s Step, posted: Option<&'s Posted>) -> Result<(Allowed<'s>, bool)> {
         if self.predicate.is_all() {
             return Ok((self.live(step)?.map_or(Allowed::All, Allowed::Bits), false));
         }
@@ -178,11 +214,11 @@ impl<'a> Search<'a> {
     }
 
     /// The rows that live and pass, by postings; `None` if they say nothing of this filter.
-    fn posted<'s>(&'s self, step: &Step, posted: &'s Posted) -> Result<Option<Allowed<'s>>> {
+    fn posted<'s>(&'s self, step: &'s Step, posted: &'s Posted) -> Result<Option<Allowed<'s>>> {
         let schema = self.moment.schema();
-        let rows = step.near.structure.rows();
+        let structure = &step.near.structure;
         let Some(answer) = posted.postings.ask(self.predicate, schema)? else { return Ok(None) };
-        let few = Cells::few(rows);
+        let few = if structure.may_be_listed() { Cells::few(structure.rows()) } else { 0 };
         let passed = if answer.is_exact() {
             answer.passed(few)?
         } else {
@@ -192,16 +228,28 @@ impl<'a> Search<'a> {
         Ok(Some(match passed {
             Passed::Few(mut rows) => {
                 live.iter().for_each(|live| rows.retain(|row| live.contains(*row)));
-                Allowed::Few(rows)
+                if rows.len() <= few as usize {
+                    Allowed::Few(rows)
+                } else {
+                    Allowed::Bits(Cow::Owned(Bits::listed(structure.rows(), &rows)))
+                }
             }
             Passed::Bits(mut bits) => {
                 live.iter().for_each(|live| bits.intersect(live));
                 let listed = bits.count() <= few;
                 if listed { Allowed::Few(bits.iter().collect()) } else { Allowed::Bits(Cow::Owned(bits)) }
             }
-            Passed::Each(test, count) => {
-                Allowed::Each(Box::new(Each { test, count, answer, live, without: Vec::new(), every: OnceCell::new() }))
-            }
+            Passed::Each(test, count) => Allowed::Each(Box::new(Each {
+                search: self,
+                step,
+                test,
+                count,
+                answer,
+                live,
+                without: Vec::new(),
+                every: OnceCell::new(),
+                damaged: Cell::new(false),
+            })),
         }))
     }
 
@@ -255,6 +303,11 @@ impl Allowed<'_> {
         }
     }
 
+    /// True if postings were found to be damaged since.
+    fn damaged(&self) -> bool {
+        matches!(self, Allowed::Each(each) if each.damaged.get())
+    }
+
     fn as_allow(&self) -> Allow<'_> {
         match self {
             Allowed::All => Allow::All,
@@ -264,10 +317,10 @@ impl Allowed<'_> {
         }
     }
 
-    /// Without some rows that were found.
+    /// Without some rows that were found, ascending.
     fn leave_out(&mut self, hidden: &[u32], rows: u32) {
         match self {
-            Allowed::Few(listed) => listed.retain(|row| !hidden.contains(row)),
+            Allowed::Few(listed) => listed.retain(|row| hidden.binary_search(row).is_err()),
             Allowed::Each(each) => each.leave_out(hidden),
             Allowed::All | Allowed::Bits(_) => hidden.iter().for_each(|row| self.bits(rows).clear(*row)),
         }
@@ -278,9 +331,9 @@ impl Allowed<'_> {
         match self {
             Allowed::Few(listed) => listed.retain(|row| !hidden.contains(*row)),
             Allowed::Each(each) => {
-                let every = each.every()?.clone();
-                *self = Allowed::Bits(Cow::Owned(every));
-                self.bits(rows).remove(hidden);
+                each.every()?;
+                each.every.get_mut().iter_mut().for_each(|every| every.remove(hidden));
+                each.without = hidden.iter().collect();
             }
             Allowed::All | Allowed::Bits(_) => self.bits(rows).remove(hidden),
         }
@@ -299,6 +352,8 @@ impl Allowed<'_> {
 
 /// Rows that are asked one by one whether they pass.
 pub(super) struct Each<'a> {
+    search: &'a Search<'a>,
+    step: &'a Step,
     test: Test<'a>,
     /// How many pass, about.
     count: u32,
@@ -309,6 +364,8 @@ pub(super) struct Each<'a> {
     /// Rows that newer writes hide, ascending.
     without: Vec<u32>,
     every: OnceCell<Bits>,
+    /// Postings were found to be damaged, and rows looked at instead.
+    damaged: Cell<bool>,
 }
 
 impl Each<'_> {
@@ -339,7 +396,14 @@ impl Pass for Each<'_> {
         if let Some(every) = self.every.get() {
             return Ok(every);
         }
-        let mut every = self.answer.bits()?;
+        let mut every = match self.answer.bits() {
+            Err(error @ Error::Corrupt { .. }) => {
+                tracing::error!(%error, "columns are looked at until postings were built anew");
+                self.damaged.set(true);
+                self.search.scanned(self.step, |batch, live| self.search.predicate.evaluate(batch, live))?
+            }
+            bits => bits?,
+        };
         self.live.iter().for_each(|live| every.intersect(live));
         self.without.iter().for_each(|row| every.clear(*row));
         Ok(self.every.get_or_init(|| every))
@@ -347,15 +411,15 @@ impl Pass for Each<'_> {
 }
 
 /// The rows of a segment while the queries are asked.
-struct Rows<'a> {
+struct Rows<'a, 'b> {
     search: &'a Search<'a>,
     step: &'a Step,
     vectors: Batches<'a>,
-    allowed: Allowed<'a>,
+    allowed: &'a mut Allowed<'b>,
     plan: Plan,
 }
 
-impl Rows<'_> {
+impl Rows<'_, '_> {
     /// The best rows for a query that no newer write hides.
     fn find(&mut self, query: &vector::Query, bound: Option<f32>) -> Result<(Vec<u32>, vector::Looked)> {
         let Near { cells, structure } = &*self.step.near;
@@ -364,7 +428,8 @@ impl Rows<'_> {
             let allow = self.allowed.as_allow();
             let (hits, looked) = structure.search(cells, query, &self.vectors, allow, self.plan, bound)?;
             let rows: Vec<u32> = hits.into_iter().map(|hit| hit.row).collect();
-            let hidden = self.hidden(&rows)?;
+            let mut hidden = self.hidden(&rows)?;
+            hidden.sort_unstable();
             if hidden.is_empty() {
                 return Ok((rows, looked));
             }

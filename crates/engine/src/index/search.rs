@@ -13,7 +13,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::exact::{self, Columns};
 use super::found::{Explain, Found, Hit};
-use super::near::{self, Asked};
+use super::near::{self, Asked, Ready};
 use super::post;
 use super::score::Query;
 use super::spread::{Work, spread};
@@ -240,20 +240,35 @@ impl Ranking {
         for (step, posted) in steps.iter().zip(&posted) {
             self.cancel.check()?;
             if let Some(one) = self.or_scanned(search.ready(step, posted.as_deref()), step, &mut damaged)? {
-                if let Some(posted) = posted.as_ref().filter(|_| one.damaged) {
-                    moment.discard_postings(step.held, posted);
-                    part.damaged = true;
-                }
-                ready.push((step, one));
+                ready.push((step, posted, one));
             }
         }
-        let all = ready.iter().fold(Counts::default(), |all, (_, one)| all + one.counts);
-        for (step, one) in ready {
+        let all = ready.iter().fold(Counts::default(), |all, (_, _, one)| all + one.counts);
+        let mut take = |part: &mut Part, step: &near::Step, one: &mut Ready<'_>, all: Counts| {
             self.cancel.check()?;
             let worst: Vec<_> = part.tops.iter().map(Top::worst).collect();
             if let Some(offered) = self.or_scanned(search.find(one, all, &worst), step, &mut damaged)? {
                 part.explain.segments.push(offered.planned);
                 offered.rows.into_iter().try_for_each(|(query, rank, place)| self.take(part, query, rank, place))?;
+            }
+            Ok(())
+        };
+        for (step, _, one) in &mut ready {
+            take(part, step, one, all)?;
+        }
+        for (step, _, one) in &mut ready {
+            // Segments are taken for random parts of the table. What lies near a query may all lie in one of them, which
+            // then has to look as far as it would alone.
+            let crowded = |top: &Top| one.crowded(all, top.count_in(&step.blocks));
+            if one.looks_farther_alone(all, *most) && part.tops.iter().any(crowded) {
+                part.tops.iter_mut().for_each(|top| top.forget(&step.blocks));
+                take(part, step, one, one.counts)?;
+            }
+        }
+        for (step, posted, one) in &ready {
+            if let Some(posted) = posted.as_ref().filter(|_| one.damaged) {
+                moment.discard_postings(step.held, posted);
+                part.damaged = true;
             }
         }
         part.damaged |= !damaged.is_empty();

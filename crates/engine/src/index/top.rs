@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
+use std::ops::Range;
 
 use knarr_base::value::Key;
 
@@ -107,6 +108,17 @@ impl Top {
         if self.heap.len() == self.most {
             self.floor = self.heap.peek().map_or(0, |worst| worst.rank);
         }
+    }
+
+    /// How many there are, and how many of them lie in these blocks.
+    pub(super) fn count_in(&self, blocks: &Range<u32>) -> (usize, usize) {
+        (self.heap.len(), self.heap.iter().filter(|candidate| blocks.contains(&candidate.place.block)).count())
+    }
+
+    /// Takes out those in these blocks.
+    pub(super) fn forget(&mut self, blocks: &Range<u32>) {
+        self.heap.retain(|candidate| !blocks.contains(&candidate.place.block));
+        self.floor = 0;
     }
 
     /// The best of both.

@@ -253,7 +253,7 @@ impl Table {
         loop {
             let mut writer = self.writer.lock();
             let view = self.view.load_full();
-            if view.memtable.read().bytes() < self.memtable_bytes() {
+            if !self.memtable_is_full(&view) {
                 return Ok(());
             }
             if view.frozen.len() < limit::MEMTABLES_FROZEN {

@@ -84,7 +84,7 @@ impl Table {
                 writer.next_seq = writer.next_seq.max(reserved_until(&record)?);
             }
             self.apply(vec![(record.seq, change)]);
-            if self.view.load().memtable.read().bytes() >= self.memtable_bytes() {
+            if self.memtable_is_full(&self.view.load()) {
                 self.freeze(&mut writer);
             }
         }

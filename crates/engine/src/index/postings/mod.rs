@@ -2,8 +2,8 @@
 //!
 //! [`build`] writes one immutable file per segment: for each indexed field its distinct values in order and, value by
 //! value, the numbers of the rows that have it, as a list or as a bitmap, whichever is shorter. Fields with ranges also
-//! keep bitmaps of all rows below every so many rows, so that any range is two bitmaps and two short lists; fields with few
-//! values keep the value of each row, so that rows found by another field are tested one by one. The file is mapped and
+//! keep bitmaps of all rows below every so many rows, so that any range is two bitmaps and two short lists; fields of
+//! which a row has one value keep a code of it for each, so that single rows can be asked. The file is mapped and
 //! read in place. `docs/decisions/0005-postings.md` says why; FORMAT.md has the bytes.
 //!
 //! What postings say is exactly what `filter` says of the same rows: both work from one compiled predicate. What they do
@@ -53,7 +53,7 @@ pub(crate) struct Answer<'a, 'p> {
 
 /// The rows of an answer, in the form that takes least to make.
 pub(crate) enum Passed<'a> {
-    /// All of them, in no order; they are few.
+    /// All of them, in no order; some times as many as asked for at most.
     Few(Vec<u32>),
     /// A bit for each row.
     Bits(Bits),
@@ -113,7 +113,7 @@ impl<'a> Answer<'a, '_> {
         if most > few
             && let Some(test) = Test::new(step)?
         {
-            let estimate = if self.plan.step.is_counted() { most } else { test.estimate(self.rows) };
+            let estimate = if step.is_counted() { most } else { test.estimate(self.rows).min(most) };
             if estimate > few {
                 return Ok(Passed::Each(test, u32::try_from(estimate).unwrap_or(self.rows)));
             }

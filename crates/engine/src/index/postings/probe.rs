@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::index::vector::LANES;
 use crate::index::vector::kernel::Kernel;
 
-/// Rows that are tested for an estimate, at equal distances.
+/// Rows that are tested for an estimate.
 const SAMPLE: u32 = 512;
 
 /// What every row can be asked.
@@ -54,7 +54,12 @@ impl<'a> Test<'a> {
     /// How many of so many rows pass, about.
     pub(super) fn estimate(&self, rows: u32) -> u64 {
         let sampled = SAMPLE.min(rows);
-        let row = |n: u32| (u64::from(n) * u64::from(rows) / u64::from(sampled)) as u32;
+        // One of each stretch, not all at one distance: a field may repeat with the rows.
+        let row = |n: u32| {
+            let start = |n: u32| u64::from(n) * u64::from(rows) / u64::from(sampled);
+            let (from, to) = (start(n), start(n + 1));
+            (from + ((u64::from(n) * 0x9e37_79b9) >> 7) % (to - from)) as u32
+        };
         let passed: u64 = (0..sampled.div_ceil(LANES as u32))
             .map(|block| {
                 let first = block * LANES as u32;

@@ -310,8 +310,20 @@ impl Structure {
         prefetch_bytes(&start[..AHEAD_BYTES.min(start.len())]);
     }
 
-    /// The cell of every row, in two bytes of memory for each. Read from the file when it is first asked for, some
-    /// milliseconds for a million rows.
+    /// True if [`Allow::Few`](super::Allow::Few) costs no more than it says: [`Structure::prepare`] was called.
+    pub(crate) fn may_be_listed(&self) -> bool {
+        self.owners.get().is_some()
+    }
+
+    /// Reads what listed rows need: every cell, so not while somebody waits.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub(crate) fn prepare(&self) -> Result<()> {
+        self.owners().map(|_| ())
+    }
+
+    /// The cell of every row, in two bytes of memory for each. Read from the file when it is first asked for.
     ///
     /// # Errors
     /// `Corrupt`.

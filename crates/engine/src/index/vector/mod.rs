@@ -3,7 +3,8 @@
 //! Space is cut into [`Cells`], once per index. A [`Structure`] sorts the rows of one segment into them and keeps four
 //! bits per dimension of each row, cell by cell, in an immutable file that is mapped. A search ranks the cells for its
 //! query ([`Cells::ask`]), reads codes in that order until no cell can hold a better row, and scores the best
-//! candidates with the vectors of the segment, so scores are exact and only the choice of candidates is approximate.
+//! candidates with the vectors of the segment, so scores are exact and only the choice of candidates is approximate. Of few
+//! rows that may be found those in the nearest cells are scored without their codes.
 //! `docs/decisions/0004-search-structure.md` says why; FORMAT.md has the bytes.
 //!
 //! Everything here is computing in the caller's thread; training and building share a [`Crew`]. Nothing knows tables,

@@ -7,7 +7,7 @@ use super::Allow;
 use super::Cells;
 
 /// What a search may spend: the vendor's `hnsw_sef`, times `scale_k`. The rows that are read at most grow with it in
-/// proportion, from what training found right for the default; more never reads fewer.
+/// proportion, from what training found right for the default; on a walk through cells more never reads fewer.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Effort(f32);
 
@@ -132,6 +132,12 @@ impl Cells {
     /// So many rows of a segment of `rows` should be listed if no more may be found.
     pub fn few(rows: u32) -> u32 {
         rows / LISTED
+    }
+
+    /// True if a search of some rows alone reads a markedly greater share of them than one of all does.
+    pub(crate) fn looks_farther(&self, some: Counts, all: Counts, k: usize) -> bool {
+        let share = |counts: Counts| self.measured.share(counts.allowed as f32, k);
+        share(some) > 1.25 * share(all)
     }
 
     /// Decides for one of the segments whose best `k` rows together are wanted. `listed`: the rows that may be found come

@@ -13,7 +13,7 @@ use super::{Allow, Batches, Bits, Distance, Query, flip};
 use crate::error::Result;
 
 /// Cells looked at before any is taken for too far: they bound what can still be near.
-const FIRST_CELLS: usize = 3;
+pub(super) const FIRST_CELLS: u32 = 3;
 /// Times the margin under a filter against the query: among very many rows that are nearly equal, the best by code are
 /// those with the luckiest errors.
 const CAUTION: f32 = 2.0;
@@ -340,7 +340,7 @@ impl<'a> Walk<'a> {
                 self.caution = CAUTION;
             }
             // A comparison with NaN is false: cells of no known order are read.
-            let beyond = at >= FIRST_CELLS && key_of(next) >= self.limit(slack);
+            let beyond = at >= FIRST_CELLS as usize && key_of(next) >= self.limit(slack);
             if self.best.full() && (beyond || reached) {
                 break;
             }
@@ -402,7 +402,9 @@ impl<'a> Walk<'a> {
             return self.read_allowed(cell, view, which);
         }
         let (mut asked, mut allowed) = (0, 0);
-        for at in (0..view.rows.div_ceil(LANES)).step_by(COUNTED_BLOCKS) {
+        let blocks = view.rows.div_ceil(LANES);
+        // Rows of a cell ascend, and with them often what a filter asks for: not always the same ones are counted.
+        for at in (cell % COUNTED_BLOCKS.min(blocks)..blocks).step_by(COUNTED_BLOCKS) {
             let rows = view.lanes(at);
             asked += rows.count_ones();
             allowed += which(&view.numbers(at), rows).count_ones();

@@ -6,10 +6,12 @@ use super::cells::packed;
 use super::code::Metric;
 use super::file::{Owners, Structure};
 use super::kernel::{prefetch, sum_below};
-use super::search::{AHEAD, Best, EXPECTED_MIN, Hit, Looked, Scorer, key_of};
+use super::search::{AHEAD, Best, EXPECTED_MIN, FIRST_CELLS, Hit, Looked, Scorer, key_of};
 use super::{Batches, Cells, Plan, Query};
 use crate::error::Result;
 
+/// Times the rows that training found right: of few rows no cell is read to its end, and one row more costs little.
+const CARE: f32 = 1.5;
 /// Rows read before it is first asked whether they were enough.
 const FIRST_ASKED: usize = EXPECTED_MIN as usize;
 
@@ -32,26 +34,33 @@ impl Structure {
         let scorer = Scorer::new(distance, &query.vector);
         let slack = plan.effort.slack(&cells.measured);
         let mut enough = Enough::new(owners, cells, query, &plan);
-        let (mut looked, mut sorted) = (Looked::default(), 0);
+        let (mut looked, mut sorted, mut last) = (Looked::default(), 0, None);
         for at in 0..order.len() {
             if at == sorted {
-                sorted = sort_more(&mut order, at, limit::SEARCH_SORTED_ROWS.max(enough.at.saturating_sub(at)));
+                sorted =
+                    sort_more(&mut order, at, limit::SEARCH_SORTED_ROWS.max(enough.at.max(best.k).saturating_sub(at)));
                 order[at..sorted].iter().take(AHEAD).for_each(|pair| prefetch(vectors.get(*pair as u32)));
             }
             let (key, row) = (key_of(order[at]), order[at] as u32);
-            // A comparison with NaN is false: rows of cells of no known order are read.
-            let beyond = || key >= query.reach(metric, best.limit(), slack);
-            if at >= best.k && best.full() && (beyond() || enough.reached(at, key)) {
-                break;
-            }
-            if enough.crowded {
-                return Ok(None);
+            let cell = Some(owners.cells[row as usize]);
+            // All rows of a cell have its order: an end lies between two of them, as in a walk.
+            if std::mem::replace(&mut last, cell) != cell {
+                // A comparison with NaN is false: rows of cells of no known order are read.
+                let beyond = || looked.cells >= FIRST_CELLS && key >= query.reach(metric, best.limit(), slack);
+                if best.full() && (beyond() || enough.reached(at, key)) {
+                    break;
+                }
+                if enough.crowded {
+                    return Ok(None);
+                }
+                looked.cells += 1;
             }
             order[..sorted].get(at + AHEAD).into_iter().for_each(|pair| prefetch(vectors.get(*pair as u32)));
             best.offer(scorer.key(vectors.get(row)), row);
             looked.scored += 1;
         }
-        looked.rows = looked.scored;
+        // Their rows were, but no cell itself.
+        (looked.cells, looked.rows) = (0, looked.scored);
         Ok(Some((best.hits(distance), looked)))
     }
 }
@@ -77,7 +86,7 @@ struct Enough<'a> {
 impl<'a> Enough<'a> {
     fn new(owners: &'a Owners, cells: &Cells, query: &'a Query, plan: &Plan) -> Self {
         let (rows, allowed) = (plan.here.rows as f32, plan.here.allowed as f32);
-        let [walk, read] = cells.measured.wanted(plan);
+        let [walk, read] = cells.measured.wanted(plan).map(|rows| rows * CARE);
         let codes = cells.codes_in_vectors(plan.here, walk);
         Self { owners, query, rows, allowed, walk, read, at: FIRST_ASKED, codes, crowded: false }
     }
@@ -87,7 +96,8 @@ impl<'a> Enough<'a> {
         if at < self.at {
             return false;
         }
-        let walked = sum_below(&self.query.order, key, &self.owners.rows) as f32;
+        // With the cell of that row itself.
+        let walked = sum_below(&self.query.order, key.next_up(), &self.owners.rows) as f32;
         let (read, expected) = (at as f32, walked / self.rows * self.allowed);
         if expected >= EXPECTED_MIN && read * 2.0 < expected {
             self.at = usize::MAX;

@@ -223,6 +223,22 @@ fn rows_told_one_by_one_are_found_as_by_bits() {
     }
 }
 
+/// Rows of a cell ascend, so what a filter on their order lets through lies together in each: that must not be taken for more
+/// than it is.
+#[test]
+fn filters_that_follow_the_order_of_rows_are_counted_rightly() {
+    for distance in DISTANCES {
+        let (dim, rows) = (16, 16_000u32);
+        let world = World::new(distance, dim, vectors(rows as usize, dim, 12, 1), 64);
+        for part in [6, 4] {
+            for bits in [Bits::of(rows, |row| row < rows / part), Bits::of(rows, |row| row >= rows - rows / part)] {
+                let recall = world.recall(&vectors(40, dim, 12, 2), Allow::Only(&bits), Effort::default());
+                assert!(recall >= 0.95, "{distance:?}, a {part}th: {recall}");
+            }
+        }
+    }
+}
+
 /// Of listed rows, those in the nearest cells are read, and all of them if the effort says so.
 #[test]
 fn listed_rows_are_found_whatever_their_order() {

@@ -52,7 +52,11 @@ impl Table {
             let lacks = |held: &&Held| held.segment.nears().generation(distance) != Some(cells.generation());
             match large.iter().filter(lacks).max_by_key(|held| held.segment.rows()) {
                 Some(held) => self.build_structure(&cells, &held.segment)?,
-                None => return self.mark_ready(kind, &cells),
+                None if large.iter().all(|held| prepared(&held.segment, distance)) => {
+                    return self.mark_ready(kind, &cells);
+                }
+                // What was found damaged is built anew.
+                None => {}
             }
         }
         Ok(())
@@ -136,8 +140,9 @@ impl Table {
         moves: &Moves,
         outputs: &[Arc<Segment>],
     ) -> Result<()> {
-        let set = self.structures.set.lock().clone();
-        for segment in outputs.iter().filter(|segment| !set.fields.is_empty() && self.is_large(segment)) {
+        let (set, view) = (self.structures.set.lock().clone(), self.view.load_full());
+        let is_large = |segment: &Segment| self.is_large(&view, segment.rows());
+        for segment in outputs.iter().filter(|segment| !set.fields.is_empty() && is_large(segment)) {
             self.note_unprepared(segment, self.build_postings(&set, segment))?;
         }
         for distance in self.structures.wanted() {
@@ -146,7 +151,7 @@ impl Table {
             for segment in outputs {
                 let rows = first..first + segment.rows();
                 first = rows.end;
-                if !self.is_large(segment) {
+                if !is_large(segment) {
                     continue;
                 }
                 let prepared = self.prepare_structure(&cells, segment, inputs, |input| moves.of(input, &rows));
@@ -204,6 +209,17 @@ impl Table {
     fn crew(&self) -> Crew {
         Crew::new(self.pool.threads(), self.structures.cancel.clone())
     }
+}
+
+/// Reads what listed rows need of a structure; false if it was damaged and is gone.
+fn prepared(segment: &Segment, distance: Distance) -> bool {
+    let Some(near) = segment.nears().get(distance) else { return false };
+    let prepared = near.structure.prepare();
+    if let Err(error) = &prepared {
+        tracing::warn!(segment = segment.id(), %error, "a search structure is built anew");
+        segment.nears().remove(distance, &near);
+    }
+    prepared.is_ok()
 }
 
 /// Row numbers, scales and terms of a row's code.

@@ -27,6 +27,7 @@ use parking_lot::Mutex;
 use super::Table;
 use super::segment::Segment;
 use super::version::Held;
+use super::view::View;
 use crate::columns;
 use crate::compute::Cancel;
 use crate::error::Result;
@@ -113,7 +114,7 @@ pub struct Wanted {
 pub struct Progress {
     /// False while structures are made for the first time. Searches are answered all the same.
     pub ready: bool,
-    /// Rows of segments that are large enough for a structure.
+    /// Rows of segments for which a structure pays.
     pub rows: u64,
     /// Of these, rows of segments that have one; the others are scanned.
     pub built: u64,
@@ -201,7 +202,7 @@ impl Table {
             }
             self.structures.declared.store(true, Ordering::Release);
         }
-        if self.view.load().memtable.read().bytes() >= self.memtable_bytes() {
+        if self.memtable_is_full(&self.view.load()) {
             self.freeze(&mut self.writer.lock());
             self.request_flush();
         }
@@ -234,22 +235,30 @@ impl Table {
         progress
     }
 
-    /// True if a structure pays for the segment.
-    fn is_large(&self, segment: &Segment) -> bool {
-        segment.rows() >= self.structure_rows
+    /// True if a structure pays for so many rows in one segment.
+    fn is_large(&self, view: &View, rows: u32) -> bool {
+        let of_table = view.segments().iter().map(|held| u64::from(held.segment.rows())).sum();
+        let dim = view.schema().vector().map_or(0, |(_, dim)| dim);
+        pays(rows, dim, of_table, self.structure_rows)
     }
 
     /// The segments of the newest version that should have structures.
     fn large_segments(&self) -> Vec<Held> {
-        let large = |held: &&Held| held.healthy() && self.is_large(&held.segment);
-        self.view.load().segments().iter().filter(large).cloned().collect()
+        let view = self.view.load();
+        let large = |held: &&Held| held.healthy() && self.is_large(&view, held.segment.rows());
+        view.segments().iter().filter(large).cloned().collect()
     }
 
-    /// Bytes of a memtable at which it is frozen. What is in memory is scanned by every search, so a table that is
-    /// searched keeps less there.
-    pub(super) fn memtable_bytes(&self) -> usize {
-        let searched = self.structures.wanted().next().is_some();
-        if searched { self.memtable_bytes.min(limit::MEMTABLE_BYTES_SEARCHED) } else { self.memtable_bytes }
+    /// True if the memtable is to be frozen. What is in memory is scanned by every search, so a table that is searched
+    /// keeps less there; but more again while the memtable before it is still being flushed, so that writers need not
+    /// wait.
+    pub(super) fn memtable_is_full(&self, view: &View) -> bool {
+        let most = match (self.structures.wanted().next(), view.frozen.is_empty()) {
+            (None, _) => usize::MAX,
+            (Some(_), true) => limit::MEMTABLE_BYTES_SEARCHED,
+            (Some(_), false) => limit::MEMTABLE_BYTES_SEARCHED_BUSY,
+        };
+        view.memtable.read().bytes() >= self.memtable_bytes.min(most)
     }
 
     /// Flushes rows that every search would scan for ever, because nobody adds to them any more.
@@ -257,13 +266,13 @@ impl Table {
         if self.stopped() || self.structures.wanted().next().is_none() {
             return;
         }
-        let (seq, rows) = {
+        let (seq, large) = {
             let view = self.view.load();
             let memtable = view.memtable.read();
-            (memtable.last_seq(), memtable.keys())
+            (memtable.last_seq(), self.is_large(&view, u32::try_from(memtable.keys()).unwrap_or(u32::MAX)))
         };
         let idle = self.structures.seen_seq.swap(seq, Ordering::AcqRel) == seq;
-        if idle && rows >= self.structure_rows as usize {
+        if idle && large {
             self.freeze(&mut self.writer.lock());
             self.request_flush();
         }
@@ -274,5 +283,27 @@ impl Table {
         if !self.structures.queued.swap(true, Ordering::AcqRel) {
             self.keeper.build(self.me.clone());
         }
+    }
+}
+
+/// True if a structure pays for `rows` rows of a segment: they are many, or a part that takes long to scan of a table with
+/// many. `least` rows are many.
+fn pays(rows: u32, dim: u32, of_table: u64, least: u32) -> bool {
+    let long = rows as usize * dim as usize * size_of::<f32>() >= limit::INDEX_SEGMENT_BYTES;
+    rows >= least || long && of_table >= u64::from(least)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_structure_pays_for_many_rows_and_for_long_parts_of_many() {
+        let pays = |rows, dim, of_table| pays(rows, dim, of_table, 10_000);
+        assert!(pays(10_000, 4, 10_000) && !pays(9999, 4, 9999));
+        assert!(pays(2048, 128, 10_000), "a megabyte of a large table");
+        assert!(!pays(2048, 128, 9999), "as much of a small one");
+        assert!(!pays(2047, 128, 1_000_000), "less of a large one");
+        assert!(pays(64, 4096, 1_000_000) && !pays(0, 4096, 1_000_000));
     }
 }

@@ -48,7 +48,7 @@ pub(crate) fn scalars(segment: &Segment) -> Result<Scalars<'_>> {
 }
 
 /// Bytes of postings per row and field, about, to see whether there is room.
-const BYTES_PER_ROW: usize = 24;
+const BYTES_PER_ROW: usize = 26;
 
 impl Table {
     /// True once filters on these fields need no scan of segments, but for those that are young.

@@ -355,6 +355,8 @@ fn filters_go_through_postings() {
         for low in (0..3000).step_by(100) {
             check(&table, &nearest(100, n_between(low, low + 150), 15));
         }
+        let near = table.view.load().segments()[0].segment.nears().get(Distance::L2);
+        assert!(near.is_some(), "byte {at}: the structure is none the worse");
         // What no question came to is found by nobody; the file is made anew where one did.
         table.structures_in_background();
         check(&table, &nearest(100, n_between(30, 120), 15));
@@ -407,4 +409,40 @@ fn without_room_for_structures_everything_else_goes_on() {
     assert_eq!(find(&table, &nearest(5, Filter::All, 1)).explain().segments.len(), 1);
     let keys: Vec<Key> = keys_of(&find(&table, &nearest(ROWS + 3, Filter::All, 1)), 0);
     assert_eq!(keys, [int(ROWS + 3)]);
+}
+
+/// Two segments of a kind, then a small one that has all that is near: it looks as far as it would alone. Rows that pass are
+/// few enough to be listed; some of them are dead, and some hidden by newer rows.
+#[test]
+fn few_rows_that_pass_are_listed_and_found_in_every_segment() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (_world, table) = built(dir.path());
+    for part in 1..5 {
+        upsert_ints(&table, ROWS * part * 4..ROWS * (part + 1) * 4);
+        table.flush().expect("flushes");
+    }
+    let with = Wanted { fields: ["n".to_owned()].into(), ..wanted(&[Distance::L2]) };
+    table.want_structures(&with);
+    table.structures_in_background();
+    wait(table.delete((12_010..12_030).map(int).collect())).expect("deletes");
+    table.flush().expect("flushes");
+    upsert(&table, &(12_040..12_050).map(|key| (int(key), row(key + 90_000))).collect::<Vec<_>>()).expect("upserts");
+    let (mut ways, mut wanted, mut got) = (BTreeSet::new(), 0, 0);
+    for from in [12_000, 23_900, 30_000, 59_950] {
+        for filter in [n_between(from, from + 140), n_between(from, from + 60), n_between(from - 400, from + 900)] {
+            for n in [from + 5, from + 45, from + 130, 0] {
+                let asked = nearest(n, filter.clone(), 10);
+                let found = find(&table, &asked);
+                let (keys, exact) = (keys_of(&found, 0), keys_of(&find(&table, &exactly(&asked)), 0));
+                // Scanning knows which rows live and pass; the best of all of them are a few rows more.
+                let all = keys_of(&find(&table, &exactly(&Search { limit: 2000, ..asked.clone() })), 0);
+                assert!(keys.iter().all(|key| all.contains(key)), "{filter:?} {n}: {keys:?}");
+                wanted += exact.len();
+                got += exact.iter().filter(|key| keys.contains(key)).count();
+                ways.extend(found.explain().segments.iter().map(|planned| format!("{:?}", planned.way)));
+            }
+        }
+    }
+    assert!(ways.contains("Nearest"), "{ways:?}");
+    assert!(got * 100 >= wanted * 95, "{got} of {wanted} are found");
 }
