@@ -1,11 +1,10 @@
 """The vendor's V2 client, `vikingdb-python-sdk`. It has no calls for collections and indexes, so v1 makes them."""
 import asyncio
-import http.server
 import json
-import threading
 
 import pytest
-from harness import REGION, Server, call
+from harness import REGION, call
+from models import served
 from vikingdb import IAM, APIKey, RequestOptions
 from vikingdb.exceptions import VikingAPIException
 from vikingdb.vector import (AggRequest, DeleteDataRequest, EmbeddingData, EmbeddingModelOpt, EmbeddingRequest,
@@ -177,33 +176,12 @@ def test_hybrid_search(db, service, name):
     assert (one.id, one.dense_vector, one.sparse_vector) == ("k4", [4.0, 0, 0, 0], {"w1": 1.0})
 
 
-class Model(http.server.BaseHTTPRequestHandler):
-    """An OpenAI-compatible endpoint that turns a text into its number four times."""
-
-    def do_POST(self):
-        texts = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["input"]
-        body = json.dumps({"data": [{"index": n, "embedding": [float(text)] * 4} for n, text in enumerate(texts)]})
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body.encode())
-
-    def log_message(self, *_):
-        pass
-
-
 @pytest.fixture
 def with_model(server):
     """A client of a server of its own, which has a model and a collection `c` of three rows."""
-    model = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Model)
-    threading.Thread(target=model.serve_forever, daemon=True).start()
-    url = f"http://127.0.0.1:{model.server_address[1]}/v1/embeddings"
-    own = Server(server.binary, KNARR_EMBEDDING=f'{{m={{url="{url}",model="x"}}}}', KNARR_EMBEDDING_DEFAULT="m").start()
-    make(own, "c")
-    yield connect(own)
-    own.stop()
-    own.remove()
-    model.shutdown()
+    with served(server.binary) as own:
+        make(own, "c")
+        yield connect(own)
 
 
 def make(server, name):
@@ -230,9 +208,10 @@ def test_texts_are_searched_and_embedded_by_a_configured_model(with_model):
     assert [item.dense for item in got.result.data] == [[1.0] * 4, [2.5] * 4]
     other = EmbeddingRequest(dense_model=EmbeddingModelOpt(name="m", dim=8), data=[EmbeddingData(text="1")])
     refused(lambda: embed(other, request_options=ONCE), "InvalidParameter", 400, "makes vectors of 4 elements")
-    for image in [lambda: index.search_by_multi_modal({"image": "tos://b/o"}, request_options=ONCE),
-                  lambda: embed({"dense_model": {"name": "m"}, "data": [{"image": "tos://b/o"}]}, request_options=ONCE)]:
-        refused(image, "NotImplemented", 400, "image")
+    refused(lambda: index.search_by_multi_modal({"image": "aGk="}, request_options=ONCE), "EmbeddingFailed", 500,
+            "takes no images")
+    refused(lambda: embed({"dense_model": {"name": "m"}, "data": [{"image": "tos://b/o"}]}, request_options=ONCE),
+            "NotImplemented", 400, "image")
 
 
 def test_without_a_model_nothing_is_made_up(db, index):

@@ -132,6 +132,11 @@ impl Name {
         }
     }
 
+    /// A name of ours, which the rule keeps out of every request.
+    pub(crate) fn reserved(text: &'static str) -> Self {
+        Self(text.to_owned())
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -9,6 +9,8 @@ use crate::{Error, Kind, Result};
 
 /// Name of the generated primary key.
 pub const AUTO_ID: &str = "__AUTO_ID__";
+/// Name of the vector that a model makes from a row's text or image. No request can declare or give it.
+pub const MADE_VECTOR: &str = "__VECTOR__";
 
 /// Type of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -140,6 +142,20 @@ pub struct Field {
 }
 
 impl Field {
+    /// The vector that a model makes of each row.
+    ///
+    /// # Errors
+    /// `Kind::Invalid` for a dimension that no vector may have.
+    pub fn made_vector(dim: u32) -> Result<Self> {
+        let kind = FieldType::parse("vector", Some(dim))?;
+        Ok(Self { name: Name::reserved(MADE_VECTOR), kind, default: None, pipeline: None })
+    }
+
+    /// True if a model makes its values: it is not among the fields that users see, and no call gives it.
+    pub fn made(&self) -> bool {
+        self.name.as_str() == MADE_VECTOR
+    }
+
     /// What a row that lacks this field holds; `None` where that is absent or refused.
     pub fn default_value(&self) -> Option<Value> {
         self.default.clone().or_else(|| self.kind.implicit_default())
@@ -203,8 +219,8 @@ impl Schema {
 
     fn check(&self) -> Result<()> {
         let invalid = |text: String| Err(Error::new(Kind::Invalid, text));
-        let least = usize::from(self.primary_key != PrimaryKey::Auto);
-        if self.fields.len() < least.max(1) || self.fields.len() > limit::FIELDS {
+        let shown = self.shown().count();
+        if shown == 0 || shown > limit::FIELDS {
             return invalid(format!("a collection has 1 to {} fields", limit::FIELDS));
         }
         let mut names = HashSet::new();
@@ -213,7 +229,11 @@ impl Schema {
             if !names.insert(field.name.as_str()) {
                 return invalid(format!("field {} appears twice", field.name));
             }
-            vectors += usize::from(matches!(field.kind, FieldType::Vector { .. }));
+            let vector = matches!(field.kind, FieldType::Vector { .. });
+            if field.made() && !vector {
+                return invalid(format!("field {} must be a vector", field.name));
+            }
+            vectors += usize::from(vector);
             sparse += usize::from(field.kind == FieldType::SparseVector);
             if field.pipeline.is_some() {
                 pipelines += 1;
@@ -242,9 +262,30 @@ impl Schema {
         Ok(())
     }
 
-    /// Fields in order, without the generated key.
+    /// Fields in order, without the generated key, with a vector that a model makes.
     pub fn fields(&self) -> &[Field] {
         &self.fields
+    }
+
+    /// Fields that users see, with their positions: those they declared.
+    pub fn shown(&self) -> impl Iterator<Item = (usize, &Field)> {
+        self.fields.iter().enumerate().filter(|(_, field)| !field.made())
+    }
+
+    /// This schema with the vector that a model makes, after the fields of a collection that is yet to be created.
+    ///
+    /// # Errors
+    /// `Kind::Invalid` beside a declared vector, and for a dimension that no vector may have.
+    pub fn with_made_vector(&self, dim: u32) -> Result<Self> {
+        let mut next = self.clone();
+        next.fields.push(Field::made_vector(dim)?);
+        next.check()?;
+        Ok(next)
+    }
+
+    /// The vector that a model makes of each row, if there is one: its position and dimension.
+    pub fn made_vector(&self) -> Option<(usize, u32)> {
+        self.vector().filter(|(at, _)| self.fields[*at].made())
     }
 
     /// Where the key comes from.
@@ -321,6 +362,28 @@ pub(crate) mod tests {
         for dim in [0, 2, 6, 4100] {
             assert!(FieldType::parse("vector", Some(dim)).is_err(), "{dim}");
         }
+    }
+
+    #[test]
+    fn a_made_vector_is_nobodys_field() {
+        let schema =
+            Schema::new(vec![field("id", FieldType::Int64), field("t", FieldType::Text)], "id").expect("valid");
+        let made = schema.with_made_vector(8).expect("valid");
+        assert_eq!((made.vector(), made.made_vector(), made.fields().len()), (Some((2, 8)), Some((2, 8)), 3));
+        assert_eq!(made.shown().map(|(at, f)| (at, f.name.as_str())).collect::<Vec<_>>(), [(0, "id"), (1, "t")]);
+        let wider = made.with_added(vec![field("n", FieldType::Bool)]).expect("valid");
+        assert_eq!(wider.shown().map(|(at, _)| at).collect::<Vec<_>>(), [0, 1, 3]);
+        assert_eq!(schema.made_vector(), None);
+        assert!(Name::parse("field_name", MADE_VECTOR).is_err(), "no request can declare it");
+        assert!(schema.with_made_vector(6).is_err() && made.with_made_vector(8).is_err());
+        let text = vec![field("id", FieldType::Int64), Field { kind: FieldType::Text, ..made.fields()[2].clone() }];
+        assert!(Schema::new(text, "id").is_err());
+        let own = Schema::new(vec![field("id", FieldType::Int64), field("v", FieldType::Vector { dim: 4 })], "id");
+        let own = own.expect("valid");
+        assert!(own.made_vector().is_none() && own.with_made_vector(4).is_err());
+        // It does not count as one of the fields that a collection may have.
+        let many = (0..limit::FIELDS).map(|n| field(&format!("f{n}"), FieldType::Int64)).collect();
+        assert!(Schema::new(many, "f0").expect("valid").with_made_vector(4).is_ok());
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The Arrow layout of a table: which column of a batch is which field.
 //!
 //! A stored batch holds, in this order: `__AUTO_ID__` when the key is generated, every field of the schema in its
-//! declared order, `_seq` (row version) and `_expiry`. FORMAT.md section "Segment" repeats it to the byte.
+//! declared order, `_seq` (row version) and `_expiry`. FORMAT.md section "Segment" repeats it to the byte. A vector that a
+//! model makes is a field among them; users do not see it.
 
 use std::sync::Arc;
 
@@ -45,10 +46,23 @@ fn arrow_field(field: &Field) -> ArrowField {
     ArrowField::new(field.name.as_str(), data_type(field.kind), field.kind.nullable())
 }
 
-/// What users see: `__AUTO_ID__` when generated, then the fields. Exports have this shape.
-pub(crate) fn user_schema(schema: &Schema) -> SchemaRef {
+/// A row without its hidden columns: `__AUTO_ID__` when generated, then the fields.
+pub(crate) fn row_schema(schema: &Schema) -> SchemaRef {
     let auto = (schema.primary_key() == PrimaryKey::Auto).then(|| ArrowField::new(AUTO_ID, DataType::Int64, false));
     Arc::new(ArrowSchema::new(auto.into_iter().chain(schema.fields().iter().map(arrow_field)).collect::<Vec<_>>()))
+}
+
+/// What users see of a row: all but a made vector. Exports have this shape.
+pub(crate) fn user_schema(schema: &Schema) -> SchemaRef {
+    let rows = row_schema(schema);
+    let fields: Vec<_> = user_columns(schema).map(|column| rows.fields()[column].clone()).collect();
+    Arc::new(ArrowSchema::new(fields))
+}
+
+/// Positions of the columns of [`user_schema`] in stored batches.
+pub(crate) fn user_columns(schema: &Schema) -> impl Iterator<Item = usize> {
+    let auto = (schema.primary_key() == PrimaryKey::Auto).then_some(0);
+    auto.into_iter().chain(schema.shown().map(|(at, _)| field_column(schema, at)))
 }
 
 /// What a caller of upsert sends: the fields, without a generated key.
@@ -56,15 +70,15 @@ pub(crate) fn call_schema(schema: &Schema) -> SchemaRef {
     Arc::new(ArrowSchema::new(schema.fields().iter().map(arrow_field).collect::<Vec<_>>()))
 }
 
-/// What is stored: the user columns, `_seq`, `_expiry`.
+/// What is stored: the row's columns, `_seq`, `_expiry`.
 pub(crate) fn stored_schema(schema: &Schema) -> SchemaRef {
-    let mut fields: Vec<_> = user_schema(schema).fields().iter().cloned().collect();
+    let mut fields: Vec<_> = row_schema(schema).fields().iter().cloned().collect();
     fields.push(Arc::new(ArrowField::new(SEQ, DataType::UInt64, false)));
     fields.push(Arc::new(ArrowField::new(EXPIRY, DataType::Int64, false)));
     Arc::new(ArrowSchema::new(fields))
 }
 
-/// Position of the key in user and stored batches.
+/// Position of the key in row and stored batches.
 pub(crate) fn key_column(schema: &Schema) -> usize {
     match schema.primary_key() {
         PrimaryKey::Field(at) => at,
@@ -72,7 +86,7 @@ pub(crate) fn key_column(schema: &Schema) -> usize {
     }
 }
 
-/// Position of schema field `at` in user and stored batches.
+/// Position of schema field `at` in row and stored batches.
 pub(crate) fn field_column(schema: &Schema, at: usize) -> usize {
     at + usize::from(schema.primary_key() == PrimaryKey::Auto)
 }

@@ -39,7 +39,7 @@ const SETTINGS: [(&str, bool, &str); 18] = [
     ("trust_forwarded_host", false, "true or false"),
     ("single_fetch_shape", true, "array, map or auto"),
     ("embedding_default", true, "the name of an [embedding.NAME], or empty"),
-    ("embedding", false, "tables [embedding.NAME] with url, model and key_env"),
+    ("embedding", false, "tables [embedding.NAME] with url, model, key_env and images"),
 ];
 const MIB: usize = 1024 * 1024;
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -76,6 +76,8 @@ struct ModelSettings {
     model: String,
     #[serde(default)]
     key_env: String,
+    #[serde(default)]
+    images: bool,
 }
 
 /// Settings as meant.
@@ -256,7 +258,7 @@ fn models(
     wrong: &mut Vec<String>,
 ) -> BTreeMap<String, Model> {
     let mut models = BTreeMap::new();
-    for (name, ModelSettings { url, model, key_env }) in settings {
+    for (name, ModelSettings { url, model, key_env, images }) in settings {
         let host = url.strip_prefix("http://").and_then(|rest| rest.split('/').next());
         if host.is_none_or(|host| host.is_empty() || host.contains('@')) {
             wrong.push(places.wrong(&format!("embedding.{name}.url")));
@@ -264,7 +266,7 @@ fn models(
         if model.is_empty() {
             wrong.push(places.wrong(&format!("embedding.{name}.model")));
         }
-        models.insert(name, Model { url, model, key_env });
+        models.insert(name, Model { url, model, key_env, images });
     }
     models
 }

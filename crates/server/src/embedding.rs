@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use knarr_base::{Error, Kind, limit};
-use knarr_service::embedding::{Embed, Embedded, not_configured};
+use knarr_service::embedding::{Embed, Embedded, Input, Takes, not_configured};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use ureq::Agent;
@@ -22,6 +22,8 @@ pub(crate) struct Model {
     pub(crate) model: String,
     /// The environment variable that holds its key; empty: none.
     pub(crate) key_env: String,
+    /// Whether it reads images beside texts.
+    pub(crate) images: bool,
 }
 
 /// All of them.
@@ -51,7 +53,7 @@ impl Models {
 }
 
 impl Embed for Models {
-    fn embed(&self, name: &str, texts: Vec<String>) -> Embedded {
+    fn embed(&self, name: &str, inputs: Vec<Input>) -> Embedded {
         let Some(model) = self.models.get(name).cloned() else {
             let error = not_configured(name);
             return Box::pin(async move { Err(error) });
@@ -63,7 +65,7 @@ impl Embed for Models {
         Box::pin(async move {
             let asked = tokio::task::spawn_blocking(move || {
                 let _call = call;
-                ask(&agent, &model, &texts)
+                ask(&agent, &model, &inputs)
             });
             let answer = asked.await.unwrap_or_else(|error| Err(error.to_string()));
             answer.map_err(|why| {
@@ -71,6 +73,11 @@ impl Embed for Models {
                 Error::new(Kind::EmbeddingFailed, format!("model {name:?} gave no vectors")).with_source(why)
             })
         })
+    }
+
+    fn takes(&self, name: &str) -> Option<Takes> {
+        let takes = |model: &Arc<Model>| if model.images { Takes::TextsAndImages } else { Takes::Texts };
+        self.models.get(name).map(takes)
     }
 
     fn default_model(&self) -> Option<&str> {
@@ -81,7 +88,32 @@ impl Embed for Models {
 #[derive(Serialize)]
 struct Question<'a> {
     model: &'a str,
-    input: &'a [String],
+    input: Vec<Element<'a>>,
+}
+
+/// Texts alone go as everybody's endpoint reads them; beside images they are objects too, as multi-modal ones do
+/// (docs/wire/vikingdb.md section 2.9).
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Element<'a> {
+    Text(&'a str),
+    Parts {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        text: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        image: Option<&'a str>,
+    },
+}
+
+fn elements(inputs: &[Input]) -> Vec<Element<'_>> {
+    let images = inputs.iter().any(|input| input.image.is_some());
+    inputs
+        .iter()
+        .map(|Input { text, image }| match (text.as_deref(), image.as_deref()) {
+            (Some(text), None) if !images => Element::Text(text),
+            (text, image) => Element::Parts { text, image },
+        })
+        .collect()
 }
 
 #[derive(Deserialize)]
@@ -96,8 +128,9 @@ struct Item {
 }
 
 /// One call; a sentence for the log if it fails.
-fn ask(agent: &Agent, model: &Model, texts: &[String]) -> Result<Vec<Vec<f32>>, String> {
-    let question = serde_json::to_vec(&Question { model: &model.model, input: texts }).map_err(|e| e.to_string())?;
+fn ask(agent: &Agent, model: &Model, inputs: &[Input]) -> Result<Vec<Vec<f32>>, String> {
+    let question = Question { model: &model.model, input: elements(inputs) };
+    let question = serde_json::to_vec(&question).map_err(|e| e.to_string())?;
     let mut request = agent.post(&model.url).header("Content-Type", "application/json");
     if !model.key_env.is_empty() {
         let key = std::env::var(&model.key_env).map_err(|_| format!("{} is not set", model.key_env))?;
@@ -110,17 +143,17 @@ fn ask(agent: &Agent, model: &Model, texts: &[String]) -> Result<Vec<Vec<f32>>, 
     }
     let body = response.body_mut().with_config().limit(limit::EMBEDDING_ANSWER_BYTES).read_to_vec();
     let answer: Answer = serde_json::from_slice(&body.map_err(|e| e.to_string())?).map_err(|e| e.to_string())?;
-    vectors(answer, texts.len())
+    vectors(answer, inputs.len())
 }
 
-/// The vectors in the order of the texts.
-fn vectors(answer: Answer, texts: usize) -> Result<Vec<Vec<f32>>, String> {
+/// The vectors in the order of the inputs.
+fn vectors(answer: Answer, inputs: usize) -> Result<Vec<Vec<f32>>, String> {
     let mut items = answer.data;
     items.sort_by_key(|item| item.index);
     let dim = items.first().map_or(0, |item| item.embedding.len());
     let in_order = items.iter().enumerate().all(|(at, item)| item.index == at);
-    if items.len() != texts || !in_order {
-        return Err(format!("{} vectors for {texts} texts", items.len()));
+    if items.len() != inputs || !in_order {
+        return Err(format!("{} vectors for {inputs} inputs", items.len()));
     }
     if dim == 0 || items.iter().any(|item| item.embedding.len() != dim) {
         return Err("vectors of different lengths".to_owned());
@@ -159,12 +192,31 @@ mod tests {
         (url, serve)
     }
 
-    async fn embed(status: &str, body: &str) -> (knarr_base::Result<Vec<Vec<f32>>>, String) {
+    fn texts() -> Vec<Input> {
+        ["a", "b"].map(|text| Input::text(text.to_owned())).into()
+    }
+
+    async fn ask_for(inputs: Vec<Input>, status: &str, body: &str) -> (knarr_base::Result<Vec<Vec<f32>>>, String) {
         let (url, serve) = endpoint(status, body);
-        let model = Model { url, model: "vendor/m".to_owned(), key_env: String::new() };
+        let model = Model { url, model: "vendor/m".to_owned(), key_env: String::new(), images: true };
         let models = Models::new(BTreeMap::from([("m".to_owned(), model)]), None);
-        let answer = models.embed("m", vec!["a".to_owned(), "b".to_owned()]).await;
+        assert_eq!((models.takes("m"), models.takes("n")), (Some(Takes::TextsAndImages), None));
+        let answer = models.embed("m", inputs).await;
         (answer, serve.join().expect("served"))
+    }
+
+    async fn embed(status: &str, body: &str) -> (knarr_base::Result<Vec<Vec<f32>>>, String) {
+        ask_for(texts(), status, body).await
+    }
+
+    #[tokio::test]
+    async fn beside_images_texts_are_objects_too() {
+        let image = Input { text: None, image: Some("aGk=".to_owned()) };
+        let both = Input { text: Some("c".to_owned()), image: Some("aGk=".to_owned()) };
+        let inputs = vec![Input::text("a".to_owned()), image, both];
+        let (_, asked) = ask_for(inputs, "500 Oops", "").await;
+        let input = r#"[{"text":"a"},{"image":"aGk="},{"text":"c","image":"aGk="}]"#;
+        assert!(asked.ends_with(&format!(r#"{{"model":"vendor/m","input":{input}}}"#)), "{asked}");
     }
 
     #[tokio::test]
@@ -195,7 +247,7 @@ mod tests {
                 "{body}"
             );
         }
-        let unknown = Models::new(BTreeMap::new(), None).embed("m", vec!["a".to_owned()]).await;
+        let unknown = Models::new(BTreeMap::new(), None).embed("m", texts()).await;
         assert_eq!(unknown.map_err(|e| e.kind()), Err(Kind::EmbeddingFailed));
     }
 }

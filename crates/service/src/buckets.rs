@@ -50,7 +50,7 @@ impl Service {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<ObjectInfo>> {
-        self.own_bucket(by, Right::Read, bucket).await?;
+        self.inner.own_bucket(by, Right::Read, bucket).await?;
         Ok(self.inner.stores.list(bucket, prefix, after, limit.min(limit::LIST_PAGE)).await?)
     }
 
@@ -64,7 +64,7 @@ impl Service {
         bucket: &BucketName,
         key: &ObjectKey,
     ) -> Result<(ObjectInfo, ByteStream)> {
-        self.own_bucket(by, Right::Read, bucket).await?;
+        self.inner.own_bucket(by, Right::Read, bucket).await?;
         let (info, bytes) = self.inner.stores.get(bucket, key).await?;
         Ok((info, bytes.map(|piece| piece.map_err(Error::from)).boxed()))
     }
@@ -80,18 +80,9 @@ impl Service {
         key: &ObjectKey,
         body: ByteStream,
     ) -> Result<ObjectInfo> {
-        self.own_bucket(by, Right::Write, bucket).await?;
+        self.inner.own_bucket(by, Right::Write, bucket).await?;
         let body = body.map(|piece| piece.map_err(knarr_engine::Error::Upload));
         Ok(self.inner.stores.put_stream(bucket, key, body).await?)
-    }
-
-    async fn own_bucket(&self, by: &Principal, right: Right, bucket: &BucketName) -> Result<()> {
-        by.need(right, bucket.as_str())?;
-        match self.inner.catalog.bucket_owner(bucket).await? {
-            Some(owner) if owner == by.account => Ok(()),
-            Some(_) => Err(foreign(bucket)),
-            None => Err(Error::new(Kind::NotFound, format!("no bucket {bucket}"))),
-        }
     }
 }
 
@@ -100,6 +91,16 @@ fn foreign(bucket: &BucketName) -> Error {
 }
 
 impl Inner {
+    /// The bucket is there, is the caller's, and may be used so.
+    pub(crate) async fn own_bucket(&self, by: &Principal, right: Right, bucket: &BucketName) -> Result<()> {
+        by.need(right, bucket.as_str())?;
+        match self.catalog.bucket_owner(bucket).await? {
+            Some(owner) if owner == by.account => Ok(()),
+            Some(_) => Err(foreign(bucket)),
+            None => Err(Error::new(Kind::NotFound, format!("no bucket {bucket}"))),
+        }
+    }
+
     /// The bucket exists in the catalog and in its store, and is the caller's. True if it is new.
     pub(crate) async fn ensure_bucket(&self, by: &Principal, name: &BucketName) -> Result<bool> {
         let outcome = self.catalog.ensure_bucket(&by.key, &by.account, name).await?;

@@ -21,7 +21,8 @@ use crate::rows::RowDigest;
 /// Takes rows, gives bytes; counts and digests the rows on the way.
 pub(super) struct Encoder {
     file: File,
-    user_columns: usize,
+    /// Columns of a stored batch that users see.
+    user_columns: Vec<usize>,
     digest: RowDigest,
     sum: u128,
     rows: u64,
@@ -45,7 +46,7 @@ impl Encoder {
             Format::Parquet => File::Parquet(Box::new(ParquetFile::new(schema)?)),
             Format::Json => File::Json(JsonFile::new(schema)),
         };
-        let user_columns = columns::user_schema(schema).fields().len();
+        let user_columns = columns::user_columns(schema).collect();
         Ok(Self { file, user_columns, digest: RowDigest::new(schema), sum: 0, rows: 0 })
     }
 
@@ -61,11 +62,11 @@ impl Encoder {
                 Ok(())
             }
             File::Parquet(file) => {
-                let columns = &batch.columns()[..self.user_columns];
+                let columns: Vec<_> = self.user_columns.iter().map(|at| batch.column(*at).clone()).collect();
                 let columns = if selected.count_set_bits() == batch.num_rows() {
-                    columns.to_vec()
+                    columns
                 } else {
-                    gather(columns, selected).map_err(|e| failed(Box::new(e)))?
+                    gather(&columns, selected).map_err(|e| failed(Box::new(e)))?
                 };
                 file.write(columns)
             }

@@ -53,7 +53,9 @@ impl ParquetFile {
         let layout = columns::user_schema(schema);
         let writer = ArrowWriter::try_new(Sink::new(), Arc::clone(&layout), Some(properties(schema, &layout)));
         let (writer, leaves) = writer.and_then(ArrowWriter::into_serialized_writer).map_err(error)?;
-        let vectors = schema.vector().map(|(at, dim)| {
+        let declared = schema.vector().filter(|_| schema.made_vector().is_none());
+        let vectors = declared.map(|(at, dim)| {
+            // Without a made vector, columns of an export stand where they are stored.
             let column = columns::field_column(schema, at);
             let path = [schema.fields()[at].name.as_str(), "list", "element"];
             let leaf = writer.schema_descr().columns().iter().find(|leaf| leaf.path().parts() == path);
@@ -158,7 +160,7 @@ fn properties(schema: &Schema, layout: &ArrowSchema) -> WriterProperties {
             _ => {}
         }
     }
-    debug_assert!(layout.fields().len() >= schema.fields().len());
+    debug_assert!(layout.fields().len() >= schema.shown().count());
     properties.build()
 }
 

@@ -12,7 +12,7 @@ use arrow_array::types::Int64Type;
 use arrow_array::{Array, ArrayRef, RecordBatch, UInt32Array};
 use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder};
 use knarr_base::limit;
-use knarr_base::schema::{AUTO_ID, FieldType, PrimaryKey, Schema};
+use knarr_base::schema::{AUTO_ID, FieldType, MADE_VECTOR, PrimaryKey, Schema};
 use knarr_base::value::Value;
 use serde::de::{self, DeserializeSeed};
 use serde_json::error::Category;
@@ -87,7 +87,9 @@ impl<'s> Decoder<'s> {
         let auto = generated.then(|| slot(AUTO_ID, FieldType::Int64, None));
         let fields = schema.fields().iter().map(|f| slot(f.name.as_str(), f.kind, f.default_value()));
         let slots: Vec<_> = auto.into_iter().chain(fields).collect();
-        let by_name = slots.iter().enumerate().map(|(at, slot)| (slot.name, at)).collect();
+        let given = |slot: &Slot<'_>| slot.name != MADE_VECTOR;
+        let by_name = slots.iter().enumerate().filter(|(_, slot)| given(slot)).map(|(at, slot)| (slot.name, at));
+        let by_name = by_name.collect();
         let key = match (schema.primary_key(), call) {
             (PrimaryKey::Auto, Call::Upsert) => None,
             (PrimaryKey::Auto, Call::Update) => Some(0),
@@ -179,7 +181,7 @@ impl<'s> Decoder<'s> {
     /// The slot of a member name. `next` is the one after the last found: rows mostly repeat the declared order.
     fn find(&self, name: &str, next: usize) -> Option<usize> {
         match self.slots.get(next) {
-            Some(slot) if slot.name == name => Some(next),
+            Some(slot) if slot.name == name && name != MADE_VECTOR => Some(next),
             _ => self.by_name.get(name).copied(),
         }
     }
@@ -187,10 +189,10 @@ impl<'s> Decoder<'s> {
     fn begin_member(&mut self, name: &str, next: usize) -> Result<usize, Error> {
         let row = self.row;
         let Some(at) = self.find(name, next) else {
-            let why = if name == AUTO_ID && self.schema.primary_key() == PrimaryKey::Auto {
-                "is generated and cannot be given"
-            } else {
-                "the collection has no such field"
+            let why = match name {
+                AUTO_ID if self.schema.primary_key() == PrimaryKey::Auto => "is generated and cannot be given",
+                MADE_VECTOR if self.schema.made_vector().is_some() => "is made by a model and cannot be given",
+                _ => "the collection has no such field",
             };
             return Err(Error::Row { row, field: shorten(name), why: why.to_owned() });
         };
@@ -223,6 +225,10 @@ impl<'s> Decoder<'s> {
             match (self.call, &slot.default, slot.kind) {
                 (Call::Update, _, _) => slot.column.push_nothing(),
                 (Call::Upsert, Some(value), _) => self.row_bytes += slot.column.push_value(value),
+                // Its place, until the model has made it.
+                (Call::Upsert, None, FieldType::Vector { .. }) if slot.name == MADE_VECTOR => {
+                    slot.column.push_nothing()
+                }
                 (Call::Upsert, None, FieldType::Vector { dim }) => {
                     return Err(self.refusal(at, format!("the vector of {dim} elements is missing")));
                 }
@@ -244,7 +250,7 @@ impl<'s> Decoder<'s> {
         }
         let layout = match self.call {
             Call::Upsert => columns::call_schema(self.schema),
-            Call::Update => columns::user_schema(self.schema),
+            Call::Update => columns::row_schema(self.schema),
         };
         let (mut values, mut given) = (Vec::new(), Vec::new());
         for mut slot in self.slots {
@@ -258,7 +264,8 @@ impl<'s> Decoder<'s> {
         }
         let batch = RecordBatch::try_new(layout, values).map_err(encode_error)?;
         let given = (self.call == Call::Update).then_some(given);
-        Ok(Rows { schema: Arc::clone(self.schema), batch, given, bytes: self.bytes })
+        let unmade = self.schema.made_vector().is_some();
+        Ok(Rows { schema: Arc::clone(self.schema), batch, given, bytes: self.bytes, unmade })
     }
 }
 

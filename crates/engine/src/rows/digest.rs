@@ -9,26 +9,28 @@ use knarr_base::schema::{FieldType, PrimaryKey, Schema};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::print::span;
+use crate::columns;
 
 /// Digests rows of one schema; holds the scratch space of the row at hand.
 #[derive(Debug)]
 pub(crate) struct RowDigest {
-    kinds: Vec<FieldType>,
+    /// Columns that users see.
+    columns: Vec<(usize, FieldType)>,
     bytes: Vec<u8>,
 }
 
 impl RowDigest {
     pub(crate) fn new(schema: &Schema) -> Self {
         let auto = (schema.primary_key() == PrimaryKey::Auto).then_some(FieldType::Int64);
-        let kinds = auto.into_iter().chain(schema.fields().iter().map(|f| f.kind)).collect();
-        Self { kinds, bytes: Vec::new() }
+        let kinds = auto.into_iter().chain(schema.shown().map(|(_, field)| field.kind));
+        Self { columns: columns::user_columns(schema).zip(kinds).collect(), bytes: Vec::new() }
     }
 
-    /// XXH3-128, seed 0, of the row's canonical bytes. `batch` holds the user columns of the schema first.
+    /// XXH3-128, seed 0, of the row's canonical bytes. `batch` holds the row's columns of the schema first.
     pub(crate) fn of(&mut self, batch: &RecordBatch, row: usize) -> u128 {
         self.bytes.clear();
-        for (column, kind) in batch.columns().iter().zip(&self.kinds) {
-            push_value(column, *kind, row, &mut self.bytes);
+        for (column, kind) in &self.columns {
+            push_value(batch.column(*column), *kind, row, &mut self.bytes);
         }
         xxh3_128(&self.bytes)
     }

@@ -8,6 +8,7 @@ mod column;
 mod decode;
 mod digest;
 mod float;
+mod made;
 mod print;
 mod vector;
 
@@ -30,6 +31,8 @@ pub struct Rows {
     batch: RecordBatch,
     given: Option<Vec<BooleanBuffer>>,
     bytes: usize,
+    /// The schema has a made vector, and these rows wait for theirs.
+    unmade: bool,
 }
 
 impl Rows {
@@ -71,7 +74,7 @@ impl Rows {
         &self.schema
     }
 
-    /// Columns of `columns::call_schema` for an upsert, of `columns::user_schema` for an update.
+    /// Columns of `columns::call_schema` for an upsert, of `columns::row_schema` for an update.
     pub(crate) fn batch(&self) -> &RecordBatch {
         &self.batch
     }
@@ -83,10 +86,9 @@ impl Rows {
 }
 
 /// Bytes of a stored row's values, as `limit::ROW_BYTES` counts them: fixed widths, bytes of strings and tokens; no
-/// offsets, no hidden columns. The committer asks for rows that an update put together.
+/// offsets, no hidden columns, no made vector. The committer asks for rows that an update put together.
 pub(crate) fn row_bytes(schema: &Schema, batch: &RecordBatch, row: usize) -> usize {
-    let columns = crate::columns::user_schema(schema).fields().len();
-    batch.columns()[..columns].iter().map(|column| column::value_bytes(column, row)).sum()
+    crate::columns::user_columns(schema).map(|column| column::value_bytes(batch.column(column), row)).sum()
 }
 
 /// Chosen columns of a schema, and the names under which they are shown.
@@ -171,7 +173,8 @@ impl Fetched {
     }
 
     /// Appends the fields of entry `i` as JSON members without braces (`"id":1,"city":"x"`): every field in declared
-    /// order, the key too, null for an absent text, image or sparse vector. Nothing for a key without a row.
+    /// order, the key too, null for an absent text, image or sparse vector, no made vector. Nothing for a key without a
+    /// row.
     pub fn write_members(&self, i: usize, out: &mut Vec<u8>) {
         if let Some((batch, row)) = &self.hits[i] {
             self.printer.write_members(batch, *row as usize, out);

@@ -7,7 +7,7 @@ use crate::index::unit;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, Int64Type};
 use arrow_array::{Array, RecordBatch};
-use knarr_base::schema::{AUTO_ID, FieldType, PrimaryKey, Schema};
+use knarr_base::schema::{AUTO_ID, FieldType, MADE_VECTOR, PrimaryKey, Schema};
 
 /// Prints rows of one schema. Floats take the shortest form that reads back as the same float32.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ struct Member {
 }
 
 impl RowPrinter {
-    /// Every field, a generated key first.
+    /// Every field that users see, a generated key first.
     pub(crate) fn whole(schema: &Schema) -> Self {
         Self::new(schema, true)
     }
@@ -39,14 +39,15 @@ impl RowPrinter {
     fn new(schema: &Schema, vectors: bool) -> Self {
         let auto = (schema.primary_key() == PrimaryKey::Auto).then_some((AUTO_ID, FieldType::Int64));
         let fields = auto.into_iter().chain(schema.fields().iter().map(|f| (f.name.as_str(), f.kind)));
-        let shown = |kind| vectors || !matches!(kind, FieldType::Vector { .. } | FieldType::SparseVector);
+        let vector = |kind| matches!(kind, FieldType::Vector { .. } | FieldType::SparseVector);
+        let shown = |name, kind| name != MADE_VECTOR && (vectors || !vector(kind));
         let member = |(column, (name, kind)): (usize, (&str, FieldType))| Member {
             column,
             kind,
             name: quoted(name),
             unit: false,
         };
-        Self { members: fields.enumerate().filter(|(_, (_, kind))| shown(*kind)).map(member).collect() }
+        Self { members: fields.enumerate().filter(|(_, (name, kind))| shown(*name, *kind)).map(member).collect() }
     }
 
     /// The columns of these fields under the names beside them; `unit`: dense vectors at length 1. `None` if the schema

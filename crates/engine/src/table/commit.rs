@@ -64,8 +64,10 @@ impl Table {
     /// Writes whole rows. Durable and visible when it returns. `ttl_seconds`: 0 = never.
     ///
     /// # Errors
-    /// `Busy` when the queue or the memtables are full, `DiskFull`, `WriteFailed`, `Stopped`. Nothing is visible then.
+    /// `Busy` when the queue or the memtables are full, `DiskFull`, `WriteFailed`, `Stopped`; `Rows` for rows whose made
+    /// vectors are not made. Nothing is visible then.
     pub async fn upsert(&self, rows: Rows, ttl_seconds: i64) -> Result<u64> {
+        rows.need_made()?;
         let schema = rows.schema();
         let rows = LoggedRows::with_expiry(rows.batch(), self.expiry(ttl_seconds).unwrap_or(0));
         let payload = rows.encode(schema, false)?;
@@ -77,6 +79,7 @@ impl Table {
     /// # Errors
     /// As [`Table::upsert`]; `RowMissing` when one of the rows does not exist, `RowTooLong`: nothing is changed then.
     pub async fn update(&self, rows: Rows, ttl_seconds: i64) -> Result<u64> {
+        rows.need_made()?;
         self.submit(Op::Update { rows, expiry: self.expiry(ttl_seconds) }).await
     }
 

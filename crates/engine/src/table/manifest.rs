@@ -1,7 +1,7 @@
 //! The manifest as bytes. Private, versioned and dumb: [`super::version`] is the domain side.
 
 use knarr_base::id::{Name, TableId, TaskId};
-use knarr_base::schema::{AUTO_ID, Field, FieldType, PrimaryKey, Schema};
+use knarr_base::schema::{AUTO_ID, Field, FieldType, MADE_VECTOR, PrimaryKey, Schema};
 use knarr_base::value::{Key, Value};
 use serde::{Deserialize, Serialize};
 
@@ -167,18 +167,26 @@ impl From<&Schema> for SchemaDisk {
     }
 }
 
+impl FieldDisk {
+    fn into_field(self) -> knarr_base::Result<Field> {
+        let kind = FieldType::parse(&self.kind, self.dim)?;
+        match (self.name.as_str(), kind) {
+            (MADE_VECTOR, FieldType::Vector { dim }) => Field::made_vector(dim),
+            (name, kind) => {
+                let (name, default) = (Name::parse("field_name", name)?, self.default.map(Value::from));
+                Ok(Field { name, kind, default, pipeline: self.pipeline })
+            }
+        }
+    }
+}
+
 impl SchemaDisk {
     /// The schema, held to every rule again.
     pub(crate) fn into_schema(self, what: &str) -> Result<Schema> {
         let bad = |e: knarr_base::Error| Error::corrupt(what, e);
         let mut fields = Vec::with_capacity(self.fields.len());
         for field in self.fields {
-            fields.push(Field {
-                name: Name::parse("field_name", &field.name).map_err(bad)?,
-                kind: FieldType::parse(&field.kind, field.dim).map_err(bad)?,
-                default: field.default.map(Value::from),
-                pipeline: field.pipeline,
-            });
+            fields.push(field.into_field().map_err(bad)?);
         }
         let schema = Schema::new(fields, &self.primary_key).map_err(bad)?;
         debug_assert!(schema.primary_key() != PrimaryKey::Auto || schema.key_name() == AUTO_ID);

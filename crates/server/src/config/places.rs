@@ -85,6 +85,7 @@ fn accepted(path: &str) -> &'static str {
         Some((_, "url")) => "http://HOST:PORT/PATH",
         Some((_, "model")) => "the endpoint's name of the model",
         Some((_, "key_env")) => "the name of an environment variable",
+        Some((_, "images")) => "true or false",
         Some((parent, _)) => accepted(parent),
         None => SETTINGS.iter().find(|(name, ..)| *name == path).map_or("a known setting", |(.., accepted)| *accepted),
     }

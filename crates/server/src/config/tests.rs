@@ -152,7 +152,7 @@ fn a_wrong_variable_is_named_as_it_was_set() {
             "must be a list of names: [\"cn-north-1\", \"cn-beijing\"], not \"cn-north-1\"",
         ),
         ("KNARR_LISTEN", "8080", "must be HOST:PORT, not \"8080\""),
-        ("KNARR_EMBEDDING", "bge", "must be tables [embedding.NAME] with url, model and key_env, not \"bge\""),
+        ("KNARR_EMBEDDING", "bge", "must be tables [embedding.NAME] with url, model, key_env and images, not \"bge\""),
     ] {
         assert_eq!(refused(name, value), format!("settings: {name}: {expected}"));
     }

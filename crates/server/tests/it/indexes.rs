@@ -1,9 +1,5 @@
 //! Indexes through the wire: their life, what they answer, and which code each wrong question gets.
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::thread;
-
 use serde_json::{Value, json};
 
 use crate::client::Client;
@@ -421,56 +417,6 @@ fn wrong_questions_have_their_codes() {
     ] {
         let reply = client.post(&format!("/api/index/{path}"), &body).unwrap();
         assert_eq!(reply.code, code, "{path} {body}: {}", reply.text);
-    }
-}
-
-/// An OpenAI-compatible endpoint that turns a text into [its number, 1, 0, 0]; ends with the test's process.
-fn endpoint() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let url = format!("http://{}/v1/embeddings", listener.local_addr().expect("bound"));
-    let answer = |mut stream: TcpStream| {
-        let (mut seen, mut piece) = (Vec::new(), [0; 4096]);
-        while !seen.ends_with(b"}") {
-            match stream.read(&mut piece) {
-                Ok(read) if read > 0 => seen.extend_from_slice(&piece[..read]),
-                _ => return,
-            }
-        }
-        let at = seen.windows(4).position(|end| end == b"\r\n\r\n").expect("a head") + 4;
-        let asked: Value = serde_json::from_slice(&seen[at..]).expect("JSON");
-        let vector = |text: &Value| [text.as_str().unwrap().parse::<f32>().unwrap(), 1.0, 0.0, 0.0];
-        let items = asked["input"].as_array().unwrap().iter().enumerate();
-        let items: Vec<Value> = items.map(|(n, text)| json!({"index": n, "embedding": vector(text)})).collect();
-        let body = json!({"data": items}).to_string();
-        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
-        let _ = stream.write_all(format!("{head}{body}").as_bytes());
-    };
-    thread::spawn(move || listener.incoming().flatten().for_each(answer));
-    url
-}
-
-#[test]
-fn texts_are_searched_and_embedded_by_a_configured_model() {
-    let world = World::new();
-    let models = format!("{{m={{url=\"{}\",model=\"x\"}}}}", endpoint());
-    let server = world.start_with(&[("KNARR_EMBEDDING", &models), ("KNARR_EMBEDDING_DEFAULT", "m")]);
-    let mut client = server.client();
-    shop(&mut client);
-    create(&mut client, INDEX, json!({"vector_index": {"index_type": "flat", "distance": "l2", "quant": "float"}}));
-    let found = search(&mut client, INDEX, json!({"order_by_raw": {"text": "7"}, "limit": 1, "output_fields": []}));
-    assert_eq!(found, json!([[{"id": 7, "score": 0.0, "dist": 0.0}]]));
-    let items = json!([{"data_type": "text", "text": "1"}, {"data_type": "text", "text": "2"}]);
-    let vectors = json!([[1.0, 1.0, 0.0, 0.0], [2.0, 1.0, 0.0, 0.0]]);
-    let body = json!({"model": {"model_name": "m", "params": null}, "data": items});
-    assert_eq!(client.must("/api/data/embedding", &body), vectors);
-    let second = client.must("/api/data/embedding/version/2", &body);
-    assert_eq!(second, json!({"sentence_dense_embedding": vectors}));
-    for (path, body) in [
-        ("/api/index/search", search_body(INDEX, json!({"order_by_raw": {"image": "tos://b/o"}}))),
-        ("/api/data/embedding", json!({"model": {"model_name": "other"}, "data": items})),
-    ] {
-        let reply = client.post(path, &body).unwrap();
-        assert_eq!((reply.code, reply.status), (1_000_025, 500), "{path}: {}", reply.text);
     }
 }
 

@@ -22,6 +22,7 @@ mod failpoints;
 mod format;
 mod indexes;
 mod kill;
+mod models;
 mod random;
 mod rights;
 mod secrets;

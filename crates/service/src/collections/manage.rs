@@ -13,10 +13,12 @@ use super::{CollectionInfo, CollectionRef, CreateCollection, UpdateCollection};
 use crate::{Principal, Service, blocking, tasks};
 
 impl Service {
-    /// Needs admin on the name. Durable on return.
+    /// Needs admin on the name. Durable on return. With `vectorize` the schema gets the vector that the model makes; its
+    /// dimension is asked of the model where `vectorize` has none.
     ///
     /// # Errors
-    /// `Kind::CollectionExists`, `Kind::Forbidden`, `Kind::Invalid` over a bound.
+    /// `Kind::CollectionExists`, `Kind::Forbidden`, `Kind::Invalid` over a bound or for a `vectorize` that does not fit the
+    /// fields, `Kind::EmbeddingFailed` or `Kind::Busy` if the model is asked and does not answer.
     pub async fn create_collection(&self, by: &Principal, new: CreateCollection) -> Result<()> {
         by.need(Right::Admin, new.name.as_str())?;
         check_texts(&new.description, &new.aliases)?;
@@ -24,8 +26,9 @@ impl Service {
         if inner.catalog.collection(&by.account, new.name.as_str()).await?.is_some() {
             return Err(Error::new(Kind::CollectionExists, format!("collection {} exists", new.name)));
         }
+        let schema = inner.with_made_vector(new.schema, new.vectorize.as_deref()).await?;
         let id = TableId::random();
-        let (tables, schema) = (inner.tables.clone(), new.schema);
+        let tables = inner.tables.clone();
         blocking(move || tables.create(id, schema)).await??;
         let row = NewCollection {
             account: by.account.clone(),

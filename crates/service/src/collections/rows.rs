@@ -13,15 +13,18 @@ use crate::{Principal, Service};
 
 impl Service {
     /// Writes whole rows. `rows` is the raw JSON text of an array of objects, `ttl` seconds (0 = never). Needs write.
-    /// All rows or none; durable and visible on return.
+    /// All rows or none; durable and visible on return. In a collection with `vectorize` the model has made their vectors
+    /// by then.
     ///
     /// # Errors
-    /// `Kind::Invalid` or `Kind::InvalidKey` naming row and field, `Kind::Busy`, `Kind::Unavailable`.
+    /// `Kind::Invalid` or `Kind::InvalidKey` naming row and field, `Kind::Busy`, `Kind::Unavailable`; with `vectorize` also
+    /// `Kind::EmbeddingFailed`, `Kind::Refused`, and `Kind::Forbidden` for an image in a bucket that the key may not read.
     pub async fn upsert(&self, by: &Principal, c: &CollectionRef, rows: &str, ttl: i64) -> Result<()> {
         check_ttl(ttl)?;
         let opened = self.inner.collection(by, Right::Write, c).await?;
         let schema = opened.table.schema();
         let rows = heavy(rows.len(), || Rows::decode_upsert(&schema, rows))?;
+        let rows = self.inner.make_vectors(by, &opened, &schema, rows).await?;
         opened.table.upsert(rows, ttl).await?;
         Ok(())
     }
@@ -35,6 +38,7 @@ impl Service {
         let opened = self.inner.collection(by, Right::Write, c).await?;
         let schema = opened.table.schema();
         let rows = heavy(rows.len(), || Rows::decode_update(&schema, rows))?;
+        let rows = self.inner.make_vectors(by, &opened, &schema, rows).await?;
         opened.table.update(rows, ttl).await?;
         Ok(())
     }

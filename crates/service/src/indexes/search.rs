@@ -13,8 +13,9 @@ use knarr_engine::index::{self, Groups};
 use uuid::Uuid;
 
 use super::{AggregateRequest, Found, Group, OpenIndex, OrderBy, SearchRequest, Sorted};
+use crate::Principal;
 use crate::collections::typed_key;
-use crate::embedding::model_of;
+use crate::embedding::{Material, model_of};
 
 impl OpenIndex {
     /// The best rows of each query, as of the beginning of the call.
@@ -43,15 +44,16 @@ impl OpenIndex {
         self.compute(move |table, cancel| table.search(&search, cancel)).await
     }
 
-    /// The query vector of a text, by the collection's model.
+    /// The query vector of a text, an image, or both, by the collection's model.
     ///
     /// # Errors
-    /// `Kind::EmbeddingFailed`, `Kind::InvalidVector` if the model's vectors do not fit the field, `Kind::Busy`.
-    pub async fn embed(&self, text: String) -> Result<Vec<f32>> {
+    /// `Kind::EmbeddingFailed`, `Kind::InvalidVector` if the model's vectors do not fit the field, `Kind::Busy`; for an image
+    /// `Kind::Invalid`, and `Kind::Forbidden` in a bucket that the key may not read.
+    pub async fn embed(&self, by: &Principal, material: Material) -> Result<Vec<f32>> {
         let model = model_of(self.opened.record.vectorize.as_deref(), &self.inner.models)?;
+        self.inner.check_model(&model, material.image.is_some())?;
         self.searchable()?;
-        let mut vectors = self.inner.models.embed(&model, vec![text]).await?;
-        let vector = vectors.pop().unwrap_or_default();
+        let vector = self.inner.vector_of(by, &model, material).await?;
         match self.schema().vector() {
             Some((_, dim)) if dim as usize == vector.len() => Ok(vector),
             _ => {

@@ -288,9 +288,8 @@ pub(super) async fn remove_unsealed(inner: &Inner, task: &Task) -> Result<()> {
 
 fn schema_json(schema: &Schema) -> serde_json::Value {
     let fields: Vec<_> = schema
-        .fields()
-        .iter()
-        .map(|field| match field.kind {
+        .shown()
+        .map(|(_, field)| match field.kind {
             knarr_base::schema::FieldType::Vector { dim } => {
                 json!({ "field_name": field.name.as_str(), "field_type": field.kind.name(), "dim": dim })
             }

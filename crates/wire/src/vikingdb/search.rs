@@ -1,13 +1,13 @@
 //! Handlers of `/api/index/{search,search/agg,sort}`.
 
+use knarr_base::Result;
 use knarr_base::index::Distance;
 use knarr_base::search::Score;
 use knarr_base::value::{self, Key};
-use knarr_base::{Error, Kind, Result};
 use knarr_service::Service;
 use knarr_service::indexes::{Found, Groups, OpenIndex, Projection, Shown, Sorted};
 
-use super::convert::search::{self, AggForm, Form, Raw};
+use super::convert::search::{self, AggForm, Form};
 use super::convert::{index, rows};
 use super::envelope;
 use crate::http::request::{Answer, Signed};
@@ -19,7 +19,7 @@ pub(super) async fn search(service: &Service, request: &Signed) -> Result<Answer
     let index = service.open_index(&request.principal, &reference).await?;
     let fields = fields(&index, &form)?;
     let embedded = match form.raw() {
-        Some(raw) => Some(embed(&index, raw).await?),
+        Some(material) => Some(index.embed(&request.principal, material.clone()).await?),
         None => None,
     };
     let found = index.search(form.request(&index, embedded)?).await?;
@@ -32,14 +32,6 @@ pub(super) async fn search(service: &Service, request: &Signed) -> Result<Answer
     };
     let extend = (form.count || form.explain).then(|| extend(&found, form.explain));
     Ok(Answer::Json(envelope::data_and(request.request_id, |out| items.write(out), extend.as_deref())))
-}
-
-/// The vector of what a model has to read.
-pub(super) async fn embed(index: &OpenIndex, raw: &Raw) -> Result<Vec<f32>> {
-    match raw {
-        Raw::Text(text) => index.embed(text.clone()).await,
-        Raw::Image => Err(Error::new(Kind::EmbeddingFailed, "no model here takes images")),
-    }
 }
 
 fn fields(index: &OpenIndex, form: &Form<'_>) -> Result<Option<Projection>> {

@@ -197,7 +197,7 @@ pub(crate) fn view(info: &CollectionInfo) -> Result<model::Collection<'_>> {
         collection_aliases: info.aliases.iter().map(Name::as_str).collect(),
         primary_key: schema.key_name(),
         project: &info.project,
-        fields: schema.fields().iter().enumerate().map(|(at, f)| field_view(schema, at, f)).collect(),
+        fields: schema.shown().map(|(at, f)| field_view(schema, at, f)).collect(),
         vectorize: stored("vectorize", info.vectorize.as_deref().unwrap_or("[]"))?,
         indexes: &info.indexes,
         stat: model::Stat { data_number: info.rows, data_storage: info.bytes },

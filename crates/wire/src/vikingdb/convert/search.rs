@@ -6,6 +6,7 @@
 use knarr_base::search::{Post, Sparse};
 use knarr_base::value::{Key, Number};
 use knarr_base::{Result, limit};
+use knarr_service::embedding::Material;
 use knarr_service::indexes::{AggregateRequest, Explain, OpenIndex, OrderBy, Partition, Planned, SearchRequest, Way};
 use serde_json::value::RawValue;
 
@@ -46,21 +47,13 @@ pub(crate) enum Order<'a> {
     /// Raw texts of the vectors.
     Vectors(Vec<&'a str>, Vec<Sparse>),
     Keys(Vec<Key>),
-    Raw(Raw),
+    /// What a model turns into a vector first.
+    Raw(Material),
     Scalar {
         field: String,
         descending: bool,
     },
     Random,
-}
-
-/// What a model has to turn into a vector.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Raw {
-    /// Alone.
-    Text(String),
-    /// Alone or with a text.
-    Image,
 }
 
 /// Every member of `search`.
@@ -123,7 +116,7 @@ impl<'a> Form<'a> {
     }
 
     /// What a model has to turn into a vector first.
-    pub(crate) fn raw(&self) -> Option<&Raw> {
+    pub(crate) fn raw(&self) -> Option<&Material> {
         if let Order::Raw(raw) = &self.order { Some(raw) } else { None }
     }
 
@@ -248,9 +241,8 @@ fn by_raw(raw: &str) -> Result<Order<'_>> {
     known("order_by_raw", &order, &["text", "image"])?;
     let given = |name| Ok::<_, knarr_base::Error>(order.text(name)?.filter(|text| !text.is_empty()));
     match (given("text")?, given("image")?) {
-        (_, Some(_)) => Ok(Order::Raw(Raw::Image)),
-        (Some(text), None) => Ok(Order::Raw(Raw::Text(text))),
         (None, None) => Err(invalid("order_by_raw needs text or image")),
+        (text, image) => Ok(Order::Raw(Material { text, image })),
     }
 }
 

@@ -7,13 +7,14 @@
 use knarr_base::value::Key;
 use knarr_base::{Error, Kind, Result, limit};
 use knarr_service::collections::CollectionRef;
+use knarr_service::embedding::Material;
 use knarr_service::indexes::{AggregateRequest, IndexRef, Partition};
 
 use super::routes::By;
 use crate::http::request::{missing, required};
 use crate::json::{self, Members, Object, Value, invalid};
 use crate::vikingdb::convert::rows;
-use crate::vikingdb::convert::search::{self, AggForm, DEFAULT_LIMIT, Form, Order, Raw, known, optional_object};
+use crate::vikingdb::convert::search::{self, AggForm, DEFAULT_LIMIT, Form, Order, known, optional_object};
 use crate::vikingdb::convert::tuning::{self, Tuning, most_input, size};
 
 /// Where the rows of a write are.
@@ -188,7 +189,7 @@ pub(super) fn search<'a>(by: By, args: &Object<'a>) -> Result<(IndexRef, Form<'a
     };
     only(args, &[COLLECTION, INDEX, SEARCH, own])?;
     refuse_flags(args, &["return_schema", "return_download_url", "return_analyzed_result", "ignore_unknown_fields"])?;
-    refuse_members(args, &["tensor_rerank", "rerank", "image", "video"])?;
+    refuse_members(args, &["tensor_rerank", "rerank", "video"])?;
     let advance = optional_object("advance", args)?;
     known("advance", &advance, &[tuning::MEMBERS, ADVANCE].concat())?;
     let limit = size("limit", args)?.unwrap_or(DEFAULT_LIMIT);
@@ -224,7 +225,10 @@ fn order<'a>(by: By, args: &Object<'a>) -> Result<Order<'a>> {
             // Read and checked; what is searched for is the same with and without.
             args.flag("need_instruction")?;
             optional_object("instruction", args)?.flag("auto_fill")?;
-            Ok(Order::Raw(Raw::Text(required("text", some_text(args, "text")?)?)))
+            match (some_text(args, "text")?, some_text(args, "image")?) {
+                (None, None) => Err(missing("text or image is required")),
+                (text, image) => Ok(Order::Raw(Material { text, image })),
+            }
         }
         By::Scalar => {
             let field = required("field", some_text(args, "field")?)?;

@@ -25,7 +25,7 @@ pub(super) async fn update(service: &Service, request: &Signed) -> Result<Answer
     Ok(written(request))
 }
 
-/// Writing embeds nothing, so that it uses no tokens of any model.
+/// Tokens that a model may have used are not known.
 fn written(request: &Signed) -> Answer {
     Answer::Json(envelope::result(request.request_id, |out| out.extend_from_slice(b"{\"token_usage\":{}}")))
 }

@@ -10,8 +10,8 @@ use super::routes::By;
 use crate::http::request::{Answer, Signed};
 use crate::json::{self, Object};
 use crate::vikingdb::convert::rows;
-use crate::vikingdb::convert::search::{Form, Raw};
-use crate::vikingdb::search::{embed, write_list, write_score};
+use crate::vikingdb::convert::search::Form;
+use crate::vikingdb::search::{write_list, write_score};
 
 pub(super) async fn search(service: &Service, by: By, request: &Signed) -> Result<Answer> {
     let args = Object::parse(&request.body)?;
@@ -20,7 +20,7 @@ pub(super) async fn search(service: &Service, by: By, request: &Signed) -> Resul
     let shown = form.output_fields.as_deref().map_or(Shown::ScalarsAndKey, Shown::Fields);
     let fields = index.projection(shown, false)?;
     let embedded = match form.raw() {
-        Some(raw) => Some(embed(&index, raw).await?),
+        Some(material) => Some(index.embed(&request.principal, material.clone()).await?),
         None => None,
     };
     let found = index.search(form.request(&index, embedded)?).await?;
@@ -50,7 +50,7 @@ fn write(found: &Found, fields: Option<&Projection>, by: By, form: &Form<'_>, ou
         out.extend_from_slice(format!(",\"filter_matched_count\":{rows}").as_bytes());
     }
     out.extend_from_slice(format!(",\"total_return_count\":{}", found.len(LIST)).as_bytes());
-    if let Some(Raw::Text(text)) = form.raw() {
+    if let Some(text) = form.raw().and_then(|material| material.text.as_ref()) {
         out.extend_from_slice(b",\"real_text_query\":");
         json::write_text(text, out);
     }

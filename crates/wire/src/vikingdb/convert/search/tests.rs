@@ -51,7 +51,12 @@ fn every_mode_of_the_clients_is_read() {
         assert!(matches!(&form.order, Order::Scalar { field, descending: false } if field == "price"));
     });
     with(&search(r#""order_by_raw":{"text":"x"},"need_instruction":false"#), |args| {
-        assert_eq!(Form::parse(args).expect("valid").raw(), Some(&Raw::Text("x".into())));
+        let material = Material { text: Some("x".into()), image: None };
+        assert_eq!(Form::parse(args).expect("valid").raw(), Some(&material));
+    });
+    with(&search(r#""order_by_raw":{"text":"","image":"tos://b/o"}"#), |args| {
+        let material = Material { text: None, image: Some("tos://b/o".into()) };
+        assert_eq!(Form::parse(args).expect("valid").raw(), Some(&material));
     });
     with(&search(r#""order_by_vector":null,"filter":null,"output_fields":[],"replace_primay":true"#), |args| {
         let form = Form::parse(args).expect("valid");

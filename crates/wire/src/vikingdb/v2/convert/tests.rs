@@ -105,7 +105,12 @@ fn every_path_reads_what_it_ranks_by() {
     read(
         By::MultiModal,
         r#""text":"x","need_instruction":true,"instruction":{"auto_fill":true},"image":null"#,
-        |order| matches!(order, Order::Raw(Raw::Text(text)) if text == "x"),
+        |order| matches!(order, Order::Raw(raw) if *raw == Material { text: Some("x".into()), image: None }),
+    );
+    read(
+        By::MultiModal,
+        r#""image":"tos://b/o""#,
+        |order| matches!(order, Order::Raw(raw) if *raw == Material { text: None, image: Some("tos://b/o".into()) }),
     );
     read(
         By::Scalar,
@@ -199,7 +204,6 @@ fn what_has_no_effect_here_is_refused_where_it_is_asked_for() {
     for (by, members) in [
         (By::Vector, r#""dense_vector":[1],"tensor_rerank":{"tensor":[[1]]}"#),
         (By::MultiModal, r#""text":"x","rerank":{"model_name":"m"}"#),
-        (By::MultiModal, r#""image":"tos://b/o""#),
         (By::MultiModal, r#""text":"x","video":{"value":"tos://b/o"}"#),
         (By::Random, r#""return_schema":true"#),
         (By::Random, r#""return_download_url":true"#),
