@@ -14,7 +14,7 @@ use knarr_wire::FetchShape;
 use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 
-use crate::embedding::Model;
+use crate::embedding::{Authorities, Model};
 use crate::failure::{Failure, Result};
 use places::Places;
 
@@ -39,7 +39,7 @@ const SETTINGS: [(&str, bool, &str); 18] = [
     ("trust_forwarded_host", false, "true or false"),
     ("single_fetch_shape", true, "array, map or auto"),
     ("embedding_default", true, "the name of an [embedding.NAME], or empty"),
-    ("embedding", false, "tables [embedding.NAME] with url, model, key_env and images"),
+    ("embedding", false, "tables [embedding.NAME] with url, model, key_env, images and ca_file"),
 ];
 const MIB: usize = 1024 * 1024;
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -78,6 +78,8 @@ struct ModelSettings {
     key_env: String,
     #[serde(default)]
     images: bool,
+    #[serde(default)]
+    ca_file: String,
 }
 
 /// Settings as meant.
@@ -251,22 +253,35 @@ fn check(settings: Settings, places: &Places) -> Result<Config> {
     }
 }
 
-/// Endpoints are plain HTTP: TLS is the work of a proxy beside the server.
+/// Files of authorities are read here: a setting that cannot be used is wrong.
 fn models(
     settings: BTreeMap<String, ModelSettings>,
     places: &Places,
     wrong: &mut Vec<String>,
 ) -> BTreeMap<String, Model> {
     let mut models = BTreeMap::new();
-    for (name, ModelSettings { url, model, key_env, images }) in settings {
-        let host = url.strip_prefix("http://").and_then(|rest| rest.split('/').next());
+    for (name, ModelSettings { url, model, key_env, images, ca_file }) in settings {
+        let secure = url.strip_prefix("https://");
+        let host = secure.or(url.strip_prefix("http://")).and_then(|rest| rest.split('/').next());
         if host.is_none_or(|host| host.is_empty() || host.contains('@')) {
             wrong.push(places.wrong(&format!("embedding.{name}.url")));
         }
         if model.is_empty() {
             wrong.push(places.wrong(&format!("embedding.{name}.model")));
         }
-        models.insert(name, Model { url, model, key_env, images });
+        let trusted = match ca_file.as_str() {
+            "" => None,
+            file => {
+                let read = if secure.is_some() {
+                    Authorities::read(Path::new(file))
+                } else {
+                    Err("only an https url has authorities".to_owned())
+                };
+                let refused = |why: String| places.because(&format!("embedding.{name}.ca_file"), &why);
+                read.map_err(refused).map_or_else(|why| refuse(wrong, why), Some)
+            }
+        };
+        models.insert(name, Model { url, model, key_env, images, trusted });
     }
     models
 }

@@ -1,9 +1,12 @@
 //! Embedding models behind OpenAI-compatible `/v1/embeddings` endpoints, one per name that clients use.
 //!
 //! Only configured addresses are called, without redirects and without the environment's proxy, so no request decides
-//! where the server connects. What comes back is bounded and checked; nothing of it is shown but numbers.
+//! where the server connects. Behind `https` an endpoint proves who it is, to public authorities or to those that its
+//! settings name instead (docs/decisions/0006). What comes back is bounded and checked; nothing of it is shown but numbers.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
 use knarr_base::{Error, Kind, limit};
@@ -11,12 +14,13 @@ use knarr_service::embedding::{Embed, Embedded, Input, Takes, not_configured};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use ureq::Agent;
+use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use zeroize::Zeroizing;
 
 /// One configured model.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Model {
-    /// `http://HOST:PORT/PATH` of its endpoint.
+    /// `http://HOST:PORT/PATH` or `https://...` of its endpoint.
     pub(crate) url: String,
     /// The endpoint's own name for it.
     pub(crate) model: String,
@@ -24,48 +28,83 @@ pub(crate) struct Model {
     pub(crate) key_env: String,
     /// Whether it reads images beside texts.
     pub(crate) images: bool,
+    /// Who vouches for its endpoint; `None`: the public authorities.
+    pub(crate) trusted: Option<Authorities>,
+}
+
+/// Certificates of authorities, instead of the public ones.
+#[derive(Debug, Clone)]
+pub(crate) struct Authorities(RootCerts);
+
+impl Authorities {
+    /// Those of a PEM file.
+    ///
+    /// # Errors
+    /// A sentence: the file cannot be read, or holds no certificate.
+    pub(crate) fn read(file: &Path) -> Result<Self, String> {
+        let pem = fs::read(file).map_err(|e| e.to_string())?;
+        let mut found = Vec::new();
+        for item in parse_pem(&pem) {
+            if let PemItem::Certificate(certificate) = item.map_err(|e| e.to_string())? {
+                found.push(certificate);
+            }
+        }
+        if found.is_empty() { Err("holds no PEM certificate".to_owned()) } else { Ok(Self(RootCerts::from(found))) }
+    }
 }
 
 /// All of them.
 pub(crate) struct Models {
-    agent: Agent,
-    models: BTreeMap<String, Arc<Model>>,
+    models: BTreeMap<String, Arc<Endpoint>>,
     default: Option<String>,
     calls: Arc<Semaphore>,
 }
 
 impl Models {
     pub(crate) fn new(models: BTreeMap<String, Model>, default: Option<String>) -> Self {
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .proxy(None)
-            .timeout_connect(Some(limit::EMBEDDING_CONNECT))
-            .timeout_global(Some(limit::EMBEDDING_TIMEOUT))
-            .build();
         Self {
-            agent: Agent::new_with_config(config),
-            models: models.into_iter().map(|(name, model)| (name, Arc::new(model))).collect(),
+            models: models.into_iter().map(|(name, model)| (name, Arc::new(Endpoint::new(model)))).collect(),
             default,
             calls: Arc::new(Semaphore::new(limit::EMBEDDING_CALLS)),
         }
     }
 }
 
+/// A model, and the connections to it.
+struct Endpoint {
+    model: Model,
+    agent: Agent,
+}
+
+impl Endpoint {
+    fn new(model: Model) -> Self {
+        let trusted = model.trusted.as_ref().map_or(RootCerts::WebPki, |authorities| authorities.0.clone());
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .proxy(None)
+            .tls_config(TlsConfig::builder().root_certs(trusted).build())
+            .timeout_connect(Some(limit::EMBEDDING_CONNECT))
+            .timeout_global(Some(limit::EMBEDDING_TIMEOUT))
+            .build();
+        Self { model, agent: Agent::new_with_config(config) }
+    }
+}
+
 impl Embed for Models {
     fn embed(&self, name: &str, inputs: Vec<Input>) -> Embedded {
-        let Some(model) = self.models.get(name).cloned() else {
+        let Some(endpoint) = self.models.get(name).cloned() else {
             let error = not_configured(name);
             return Box::pin(async move { Err(error) });
         };
         let Ok(call) = Arc::clone(&self.calls).try_acquire_owned() else {
             return Box::pin(async { Err(Error::new(Kind::Busy, "too many embedding calls at once")) });
         };
-        let (agent, name) = (self.agent.clone(), name.to_owned());
+        let name = name.to_owned();
         Box::pin(async move {
             let asked = tokio::task::spawn_blocking(move || {
                 let _call = call;
-                ask(&agent, &model, &inputs)
+                ask(&endpoint, &inputs)
             });
             let answer = asked.await.unwrap_or_else(|error| Err(error.to_string()));
             answer.map_err(|why| {
@@ -76,8 +115,8 @@ impl Embed for Models {
     }
 
     fn takes(&self, name: &str) -> Option<Takes> {
-        let takes = |model: &Arc<Model>| if model.images { Takes::TextsAndImages } else { Takes::Texts };
-        self.models.get(name).map(takes)
+        let endpoint = self.models.get(name)?;
+        Some(if endpoint.model.images { Takes::TextsAndImages } else { Takes::Texts })
     }
 
     fn default_model(&self) -> Option<&str> {
@@ -128,7 +167,7 @@ struct Item {
 }
 
 /// One call; a sentence for the log if it fails.
-fn ask(agent: &Agent, model: &Model, inputs: &[Input]) -> Result<Vec<Vec<f32>>, String> {
+fn ask(Endpoint { model, agent }: &Endpoint, inputs: &[Input]) -> Result<Vec<Vec<f32>>, String> {
     let question = Question { model: &model.model, input: elements(inputs) };
     let question = serde_json::to_vec(&question).map_err(|e| e.to_string())?;
     let mut request = agent.post(&model.url).header("Content-Type", "application/json");
@@ -198,7 +237,7 @@ mod tests {
 
     async fn ask_for(inputs: Vec<Input>, status: &str, body: &str) -> (knarr_base::Result<Vec<Vec<f32>>>, String) {
         let (url, serve) = endpoint(status, body);
-        let model = Model { url, model: "vendor/m".to_owned(), key_env: String::new(), images: true };
+        let model = Model { url, model: "vendor/m".to_owned(), key_env: String::new(), images: true, trusted: None };
         let models = Models::new(BTreeMap::from([("m".to_owned(), model)]), None);
         assert_eq!((models.takes("m"), models.takes("n")), (Some(Takes::TextsAndImages), None));
         let answer = models.embed("m", inputs).await;
@@ -226,6 +265,64 @@ mod tests {
         assert_eq!(answer.expect("vectors"), [[1.0, 2.5], [3.0, 4.0]]);
         assert!(asked.starts_with("POST /v1/embeddings "), "{asked}");
         assert!(asked.ends_with(r#"{"model":"vendor/m","input":["a","b"]}"#), "{asked}");
+    }
+
+    const TLS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/tls/");
+
+    /// As [`endpoint`], behind TLS: the certificate is of an authority that only tests know. What went wrong, if the caller
+    /// did not come through.
+    fn secure_endpoint(body: &'static str) -> (String, thread::JoinHandle<Result<(), String>>) {
+        use rustls::pki_types::pem::PemObject;
+        use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+        let chain = vec![CertificateDer::from_pem_file(format!("{TLS}server.pem")).expect("a certificate")];
+        let key = PrivateKeyDer::from_pem_file(format!("{TLS}server.key")).expect("a key");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let config = config.expect("versions").with_no_client_auth().with_single_cert(chain, key).expect("a pair");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("https://{}/v1/embeddings", listener.local_addr().expect("bound"));
+        let serve = thread::spawn(move || {
+            let (stream, _) = listener.accept().expect("a caller");
+            let connection = rustls::ServerConnection::new(Arc::new(config)).expect("a connection");
+            let mut stream = rustls::StreamOwned::new(connection, stream);
+            let (mut seen, mut piece) = (Vec::new(), [0; 4096]);
+            while !seen.ends_with(b"}") {
+                match stream.read(&mut piece) {
+                    Ok(0) => return Err("broken off".to_owned()),
+                    Ok(read) => seen.extend_from_slice(&piece[..read]),
+                    Err(error) => return Err(error.to_string()),
+                }
+            }
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+            stream.write_all(format!("{head}{body}").as_bytes()).expect("writable");
+            stream.flush().expect("sent");
+            Ok(())
+        });
+        (url, serve)
+    }
+
+    /// `known`: the test's authority is named; `host` stands for 127.0.0.1.
+    async fn ask_securely(known: bool, host: &str) -> (Result<Vec<Vec<f32>>, String>, Result<(), String>) {
+        let (url, serve) = secure_endpoint(r#"{"data":[{"index":0,"embedding":[1,2]}]}"#);
+        let trusted = known.then(|| Authorities::read(Path::new(&format!("{TLS}ca.pem"))).expect("an authority"));
+        let url = url.replace("127.0.0.1", host);
+        let model = Model { url, model: "x".to_owned(), key_env: String::new(), images: false, trusted };
+        let models = Models::new(BTreeMap::from([("m".to_owned(), model)]), None);
+        let answer = models.embed("m", vec![Input::text("a".to_owned())]).await;
+        (answer.map_err(|error| error.chain()), serve.join().expect("served"))
+    }
+
+    #[tokio::test]
+    async fn an_https_endpoint_has_to_prove_who_it_is() {
+        let (answer, served) = ask_securely(true, "127.0.0.1").await;
+        assert_eq!((answer, served), (Ok(vec![vec![1.0, 2.0]]), Ok(())));
+        // No public authority vouches for it; and the certificate is for an address, not for this name.
+        for (known, host) in [(false, "127.0.0.1"), (true, "localhost")] {
+            let (answer, served) = ask_securely(known, host).await;
+            let why = answer.expect_err("refused");
+            assert!(why.starts_with("model \"m\" gave no vectors: ") && why.contains("certificate"), "{why}");
+            assert!(served.is_err(), "nothing was asked of {host}");
+        }
     }
 
     #[tokio::test]

@@ -82,10 +82,11 @@ impl Places {
 /// What a setting accepts, in words.
 fn accepted(path: &str) -> &'static str {
     match path.rsplit_once('.') {
-        Some((_, "url")) => "http://HOST:PORT/PATH",
+        Some((_, "url")) => "http://HOST:PORT/PATH or https://HOST/PATH",
         Some((_, "model")) => "the endpoint's name of the model",
         Some((_, "key_env")) => "the name of an environment variable",
         Some((_, "images")) => "true or false",
+        Some((_, "ca_file")) => "the path of a PEM file of certificates",
         Some((parent, _)) => accepted(parent),
         None => SETTINGS.iter().find(|(name, ..)| *name == path).map_or("a known setting", |(.., accepted)| *accepted),
     }

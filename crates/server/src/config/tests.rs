@@ -83,12 +83,27 @@ fn models_have_addresses_that_are_checked() {
     assert_eq!(config.embedding["m"].url, "http://h:1/v1");
     assert_eq!(config.embedding_default.as_deref(), Some("m"));
     let text = refusal(
-        Some("data = \"d\"\nembedding_default = \"n\"\n[embedding.m]\nurl = \"https://h\"\nmodel = \"\""),
+        Some("data = \"d\"\nembedding_default = \"n\"\n[embedding.m]\nurl = \"ftp://h\"\nmodel = \"\""),
         &[],
         &[],
     );
     for name in ["embedding_default:", "embedding.m.url:", "embedding.m.model:"] {
         assert!(text.contains(name), "{name} in {text}");
+    }
+    let ca = |url: &str, file: &str| {
+        let text = format!("data = \"d\"\n[embedding.m]\nurl = \"{url}\"\nmodel = \"x\"\nca_file = \"{file}\"");
+        join(Some(&text), &[], &[]).map(|config| config.embedding["m"].trusted.is_some()).map_err(|e| e.to_string())
+    };
+    let tests = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/tls/");
+    assert_eq!(ca("https://h/v1", &format!("{tests}ca.pem")), Ok(true));
+    assert_eq!(ca("https://h/v1", ""), Ok(false));
+    for (url, file, why) in [
+        ("https://h/v1", "absent.pem", "No such file"),
+        ("https://h/v1", "server.key", "holds no PEM certificate"),
+        ("http://h/v1", "ca.pem", "only an https url"),
+    ] {
+        let refused = ca(url, &format!("{tests}{file}")).expect_err("refused");
+        assert!(refused.contains("embedding.m.ca_file: ") && refused.contains(why), "{refused}");
     }
     assert!(
         refusal(Some("data = \"d\"\n[embedding.m]\nurl = \"http://h\"\nmodel = \"x\"\nsecret = \"s\""), &[], &[])
@@ -152,7 +167,11 @@ fn a_wrong_variable_is_named_as_it_was_set() {
             "must be a list of names: [\"cn-north-1\", \"cn-beijing\"], not \"cn-north-1\"",
         ),
         ("KNARR_LISTEN", "8080", "must be HOST:PORT, not \"8080\""),
-        ("KNARR_EMBEDDING", "bge", "must be tables [embedding.NAME] with url, model, key_env and images, not \"bge\""),
+        (
+            "KNARR_EMBEDDING",
+            "bge",
+            "must be tables [embedding.NAME] with url, model, key_env, images and ca_file, not \"bge\"",
+        ),
     ] {
         assert_eq!(refused(name, value), format!("settings: {name}: {expected}"));
     }
