@@ -88,6 +88,20 @@ def test_rows_live_and_die(collection):
     assert collection.fetch({"ids": [1, 2]}).result.items == []
 
 
+def test_unknown_fields_are_left_out_where_that_is_asked_for(collection):
+    row = {"id": 1000, "user_id": 1, "city": "x", "score": 0.5, "v": [1.0] * 4}
+    more = {**row, "nobody": {"knows": [1, "}"]}}
+    refused(lambda: collection.upsert(UpsertDataRequest(data=[more]), request_options=ONCE), "InvalidParameter", 400,
+            "no such field")
+    collection.upsert(UpsertDataRequest(data=[more], ignore_unknown_fields=True))
+    assert collection.fetch({"ids": [1000]}).result.items[0].fields == row
+    change = [{"id": 1000, "city": "y", "nobody": 1}]
+    refused(lambda: collection.update(UpdateDataRequest(data=change, ignore_unknown_fields=False), request_options=ONCE),
+            "InvalidParameter", 400, "no such field")
+    collection.update(UpdateDataRequest(data=change, ignore_unknown_fields=True))
+    assert collection.fetch({"ids": [1000]}).result.items[0].fields == {**row, "city": "y"}
+
+
 def test_fetch_in_index(index):
     got = index.fetch(FetchDataInIndexRequest(ids=[7, 1000], output_fields=["city"])).result
     assert got.ids_not_exist == [1000]
@@ -229,7 +243,7 @@ def test_what_is_not_offered_says_so(db, collection, index):
         lambda: index.search_by_vector({"dense_vector": [1.0] * 4, "tensor_rerank": {"tensor": [[1.0]]}},
                                        request_options=ONCE),
         lambda: index.search_by_random({"return_schema": True}, request_options=ONCE),
-        lambda: collection.upsert({"data": [{"id": 1}], "ignore_unknown_fields": True}, request_options=ONCE),
+        lambda: index.search_by_random({"ignore_unknown_fields": True}, request_options=ONCE),
     ]:
         refused(call, "NotImplemented", 400)
 

@@ -16,7 +16,7 @@ use knarr_engine::compute::Pool;
 use knarr_engine::disk::OsDisk;
 use knarr_engine::objects::Stores;
 use knarr_engine::table::{Options, Tables};
-use knarr_service::collections::{CollectionRef, CreateCollection};
+use knarr_service::collections::{CollectionRef, CreateCollection, RowWrite};
 use knarr_service::embedding::NoModels;
 use knarr_service::tasks::{CreateTask, Format, Policy, Status, TaskInfo, TaskSpec};
 use knarr_service::{Parts, Principal, Service};
@@ -79,14 +79,14 @@ async fn poison_unit_quarantined() {
         vectorize: None,
     };
     service.create_collection(&by, new).await.expect("created");
-    service.upsert(&by, &collection(), r#"[{"id":1},{"id":2}]"#, 0).await.expect("upserts");
+    service.upsert(&by, &collection(), RowWrite::new(r#"[{"id":1},{"id":2}]"#, 0)).await.expect("upserts");
 
     fail::cfg(STEP, "panic").expect("failpoints are compiled in");
     let failed = export(&service, &by).await;
     assert_eq!(failed.status, Status::Fail);
     assert!(failed.process.err_msg.contains("unit 0 failed 3 times"), "{}", failed.process.err_msg);
     assert!(!dir.path().join("objects/exports/poison").join(failed.id.to_string()).exists(), "nothing half-done stays");
-    service.upsert(&by, &collection(), r#"[{"id":3}]"#, 0).await.expect("others go on");
+    service.upsert(&by, &collection(), RowWrite::new(r#"[{"id":3}]"#, 0)).await.expect("others go on");
     let found = service.fetch(&by, &collection(), (1..4).map(Key::Int).collect()).await.expect("fetches");
     assert!((0..3).all(|at| found.found(at)));
 

@@ -14,31 +14,32 @@ use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder};
 use knarr_base::limit;
 use knarr_base::schema::{AUTO_ID, FieldType, MADE_VECTOR, PrimaryKey, Schema};
 use knarr_base::value::Value;
-use serde::de::{self, DeserializeSeed};
+use serde::de::{self, DeserializeSeed, IgnoredAny};
 use serde_json::error::Category;
 
 use self::visit::ValueSeed;
 use self::walk::Walk;
-use super::Rows;
 use super::column::Builder;
 use super::vector::{parse_array, parse_number, parse_text};
+use super::{Rows, Unknown};
 use crate::columns;
 use crate::error::Error;
 
 mod visit;
 mod walk;
 
-/// What a row that leaves a field out means.
+/// What the rows of a call are, and so what a row that leaves a field out, or gives it as null, means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Call {
-    /// The field takes its default.
+pub enum Call {
+    /// Whole rows: the field takes its default. Of two rows with one key the last stays.
     Upsert,
-    /// The field stays as it is stored.
+    /// Changes to rows, which carry the key and the fields to set: the field stays as it is stored. Of two changes to one key
+    /// the later wins field by field.
     Update,
 }
 
-pub(super) fn decode(schema: &Arc<Schema>, json: &str, call: Call) -> Result<Rows, Error> {
-    let mut decoder = Decoder::new(schema, call);
+pub(super) fn decode(schema: &Arc<Schema>, json: &str, call: Call, unknown: Unknown) -> Result<Rows, Error> {
+    let mut decoder = Decoder::new(schema, call, unknown);
     let mut walk = Walk::new(json);
     decoder.read_rows(&mut walk)?;
     walk.end()?;
@@ -60,6 +61,7 @@ struct Slot<'s> {
 struct Decoder<'s> {
     schema: &'s Arc<Schema>,
     call: Call,
+    unknown: Unknown,
     slots: Vec<Slot<'s>>,
     by_name: HashMap<&'s str, usize>,
     /// The key's slot; none for an upsert with generated keys.
@@ -74,7 +76,7 @@ struct Decoder<'s> {
 }
 
 impl<'s> Decoder<'s> {
-    fn new(schema: &'s Arc<Schema>, call: Call) -> Self {
+    fn new(schema: &'s Arc<Schema>, call: Call, unknown: Unknown) -> Self {
         let slot = |name, kind, default| Slot {
             name,
             kind,
@@ -95,7 +97,7 @@ impl<'s> Decoder<'s> {
             (PrimaryKey::Auto, Call::Update) => Some(0),
             (PrimaryKey::Field(at), _) => Some(at),
         };
-        Self { schema, call, slots, by_name, key, row: 0, row_bytes: 0, bytes: 0, at: None, failure: None }
+        Self { schema, call, unknown, slots, by_name, key, row: 0, row_bytes: 0, bytes: 0, at: None, failure: None }
     }
 
     fn read_rows(&mut self, walk: &mut Walk<'_>) -> Result<(), Error> {
@@ -118,7 +120,11 @@ impl<'s> Decoder<'s> {
         let mut next = 0;
         while walk.next(b'}')? {
             let name = walk.name()?;
-            let at = self.begin_member(&name, next)?;
+            let Some(at) = self.begin_member(&name, next)? else {
+                // Nobody reads it, but the body has to be JSON all the same.
+                serde_json::from_str::<IgnoredAny>(walk.value()).map_err(|_| walk.malformed())?;
+                continue;
+            };
             self.at = Some(at);
             self.read_value(at, walk)?;
             self.at = None;
@@ -186,12 +192,14 @@ impl<'s> Decoder<'s> {
         }
     }
 
-    fn begin_member(&mut self, name: &str, next: usize) -> Result<usize, Error> {
+    /// The slot of a member; none for one that is left out.
+    fn begin_member(&mut self, name: &str, next: usize) -> Result<Option<usize>, Error> {
         let row = self.row;
         let Some(at) = self.find(name, next) else {
             let why = match name {
                 AUTO_ID if self.schema.primary_key() == PrimaryKey::Auto => "is generated and cannot be given",
                 MADE_VECTOR if self.schema.made_vector().is_some() => "is made by a model and cannot be given",
+                _ if self.unknown == Unknown::Ignored => return Ok(None),
                 _ => "the collection has no such field",
             };
             return Err(Error::Row { row, field: shorten(name), why: why.to_owned() });
@@ -200,7 +208,7 @@ impl<'s> Decoder<'s> {
             return Err(Error::Row { row, field: name.to_owned(), why: "is given twice".to_owned() });
         }
         self.slots[at].seen = row + 1;
-        Ok(at)
+        Ok(Some(at))
     }
 
     /// Notes that slot `at` has its value of this row.

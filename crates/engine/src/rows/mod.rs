@@ -21,6 +21,7 @@ use knarr_base::value::Key;
 
 use crate::error::Error;
 
+pub use decode::Call;
 pub(crate) use digest::{RowDigest, float_bytes};
 pub(crate) use print::{RowPrinter, span};
 
@@ -35,23 +36,38 @@ pub struct Rows {
     unmade: bool,
 }
 
+/// What becomes of members that are no field of the collection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unknown {
+    /// The call is refused.
+    Refused,
+    /// They are left out.
+    Ignored,
+}
+
 impl Rows {
-    /// Whole rows: a JSON array of objects, as text. Fields left out or null take their default. Of two rows with
-    /// one key the last stays.
+    /// The rows of a call: a JSON array of objects, as text.
     ///
     /// # Errors
     /// `Rows`, `Row`, `RowKey`, `RowTooLong`; nothing is kept then.
-    pub fn decode_upsert(schema: &Arc<Schema>, json: &str) -> Result<Rows, Error> {
-        decode::decode(schema, json, decode::Call::Upsert)
+    pub fn decode(schema: &Arc<Schema>, json: &str, call: Call, unknown: Unknown) -> Result<Rows, Error> {
+        decode::decode(schema, json, call, unknown)
     }
 
-    /// Changes to rows: each object carries the key and the fields to set; a null field counts as not given. Of two
-    /// changes to one key the later wins field by field.
+    /// Whole rows, [`Call::Upsert`], with no unknown members.
     ///
     /// # Errors
-    /// As [`Rows::decode_upsert`].
+    /// As [`Rows::decode`].
+    pub fn decode_upsert(schema: &Arc<Schema>, json: &str) -> Result<Rows, Error> {
+        Self::decode(schema, json, Call::Upsert, Unknown::Refused)
+    }
+
+    /// Changes to rows, [`Call::Update`], with no unknown members.
+    ///
+    /// # Errors
+    /// As [`Rows::decode`].
     pub fn decode_update(schema: &Arc<Schema>, json: &str) -> Result<Rows, Error> {
-        decode::decode(schema, json, decode::Call::Update)
+        Self::decode(schema, json, Call::Update, Unknown::Refused)
     }
 
     /// Number of rows, 1 to `limit::ROWS_PER_CALL`.

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use serde_json::Value as Json;
 
 use super::testing::{Cell, any_rows, any_schema, cell, every_type, field, json, row, same, stored};
-use super::{Fetched, RowDigest, RowPrinter, Rows, row_bytes};
+use super::{Call, Fetched, RowDigest, RowPrinter, Rows, Unknown, row_bytes};
 use crate::error::Error;
 
 /// Rows `0..` of a batch, printed and read back by serde_json.
@@ -29,6 +29,35 @@ fn upsert(schema: &Arc<Schema>, text: &str) -> Vec<Json> {
 fn refusal(schema: &Arc<Schema>, text: &str) -> (Kind, String) {
     let error = Rows::decode_upsert(schema, text).unwrap_err();
     (error.kind(), error.to_string())
+}
+
+#[test]
+fn unknown_members_are_left_out_where_that_is_asked_for() {
+    let fields = vec![field("id", FieldType::Int64), field("city", FieldType::String)];
+    let schema = Arc::new(Schema::new(fields, "id").unwrap());
+    let text = r#"[{"x":{"y":[1,"}"]},"id":1,"x":null,"city":"a","__AUTO_ID__":7},{"id":2,"":1e5}]"#;
+    let known = [serde_json::json!({"id": 1, "city": "a"}), serde_json::json!({"id": 2, "city": "default"})];
+    let rows = Rows::decode(&schema, text, Call::Upsert, Unknown::Ignored).unwrap();
+    assert_eq!(printed(&schema, rows.batch()), known);
+    let changes = Rows::decode(&schema, text, Call::Update, Unknown::Ignored).unwrap();
+    let city = &changes.given().unwrap()[1];
+    assert_eq!((city.value(0), city.value(1)), (true, false));
+    assert!(Rows::decode(&schema, text, Call::Upsert, Unknown::Refused).is_err());
+    // What is left out is JSON, and nothing else is let off.
+    for bad in [
+        r#"[{"id":1,"x":{]}]"#,
+        r#"[{"id":1,"x":tru}]"#,
+        r#"[{"id":1,"x":}]"#,
+        r#"[{"id":1,"x":"\q"}]"#,
+        r#"[{"x":1}]"#,
+        r#"[{"id":1,"city":1,"x":1}]"#,
+        r#"[{"id":1,"id":1,"x":1}]"#,
+    ] {
+        let refused = Rows::decode(&schema, bad, Call::Upsert, Unknown::Ignored);
+        assert_eq!(refused.map(|_| ()).map_err(|e| e.kind()), Err(Kind::Invalid), "{bad}");
+    }
+    let auto = Arc::new(Schema::new(vec![field("n", FieldType::Int64)], AUTO_ID).unwrap());
+    assert!(Rows::decode(&auto, r#"[{"n":1,"__AUTO_ID__":7}]"#, Call::Upsert, Unknown::Ignored).is_err());
 }
 
 const WHOLE: &str = r#"{"id":9007199254740993,"score":0.1,"city":"a\"\u0000北","ok":true,"ns":[1,-2],"tags":["x",""],

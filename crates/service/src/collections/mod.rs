@@ -15,7 +15,7 @@ use knarr_base::schema::{Field, Schema};
 pub(crate) use open::{Open, Opened, wanted};
 pub(crate) use rows::{typed_key, typed_keys};
 
-pub use knarr_engine::rows::Fetched;
+pub use knarr_engine::rows::{Fetched, Unknown};
 
 /// How a request names a collection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +52,24 @@ pub struct UpdateCollection {
     pub aliases: Option<Vec<Name>>,
     /// Fields to add; may be empty.
     pub fields: Vec<Field>,
+}
+
+/// upsert and update_rows
+#[derive(Debug, Clone, Copy)]
+pub struct RowWrite<'a> {
+    /// Raw JSON text of an array of objects.
+    pub rows: &'a str,
+    /// Seconds; 0: no change of what a row has, which is for ever for a new one.
+    pub ttl: i64,
+    /// What becomes of members that are no field.
+    pub unknown: Unknown,
+}
+
+impl<'a> RowWrite<'a> {
+    /// Rows without unknown members.
+    pub fn new(rows: &'a str, ttl: i64) -> Self {
+        Self { rows, ttl, unknown: Unknown::Refused }
+    }
 }
 
 /// info

@@ -5,27 +5,23 @@ use knarr_base::schema::Schema;
 use knarr_base::value::{Key, KeyType};
 use knarr_base::{Error, Kind, Result, limit};
 use knarr_catalog::audit::Audit;
-use knarr_engine::rows::{Fetched, Rows};
+use knarr_engine::rows::{Call, Fetched, Rows};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
-use super::CollectionRef;
+use super::{CollectionRef, Opened, RowWrite};
 use crate::{Principal, Service};
 
 impl Service {
-    /// Writes whole rows. `rows` is the raw JSON text of an array of objects, `ttl` seconds (0 = never). Needs write.
+    /// Writes whole rows; a `ttl` of 0 keeps them for ever. Needs write.
     /// All rows or none; durable and visible on return. In a collection with `vectorize` the model has made their vectors
     /// by then.
     ///
     /// # Errors
     /// `Kind::Invalid` or `Kind::InvalidKey` naming row and field, `Kind::Busy`, `Kind::Unavailable`; with `vectorize` also
     /// `Kind::EmbeddingFailed`, `Kind::Refused`, and `Kind::Forbidden` for an image in a bucket that the key may not read.
-    pub async fn upsert(&self, by: &Principal, c: &CollectionRef, rows: &str, ttl: i64) -> Result<()> {
-        check_ttl(ttl)?;
-        let opened = self.inner.collection(by, Right::Write, c).await?;
-        let schema = opened.table.schema();
-        let rows = heavy(rows.len(), || Rows::decode_upsert(&schema, rows))?;
-        let rows = self.inner.make_vectors(by, &opened, &schema, rows).await?;
-        opened.table.upsert(rows, ttl).await?;
+    pub async fn upsert(&self, by: &Principal, c: &CollectionRef, write: RowWrite<'_>) -> Result<()> {
+        let (opened, rows) = self.rows(by, c, &write, Call::Upsert).await?;
+        opened.table.upsert(rows, write.ttl).await?;
         Ok(())
     }
 
@@ -33,14 +29,26 @@ impl Service {
     ///
     /// # Errors
     /// As [`Service::upsert`]; `Kind::RowMissing` for a key without a row.
-    pub async fn update_rows(&self, by: &Principal, c: &CollectionRef, rows: &str, ttl: i64) -> Result<()> {
-        check_ttl(ttl)?;
+    pub async fn update_rows(&self, by: &Principal, c: &CollectionRef, write: RowWrite<'_>) -> Result<()> {
+        let (opened, rows) = self.rows(by, c, &write, Call::Update).await?;
+        opened.table.update(rows, write.ttl).await?;
+        Ok(())
+    }
+
+    /// What is to be written, and where.
+    async fn rows(
+        &self,
+        by: &Principal,
+        c: &CollectionRef,
+        write: &RowWrite<'_>,
+        call: Call,
+    ) -> Result<(Opened, Rows)> {
+        check_ttl(write.ttl)?;
         let opened = self.inner.collection(by, Right::Write, c).await?;
         let schema = opened.table.schema();
-        let rows = heavy(rows.len(), || Rows::decode_update(&schema, rows))?;
+        let rows = heavy(write.rows.len(), || Rows::decode(&schema, write.rows, call, write.unknown))?;
         let rows = self.inner.make_vectors(by, &opened, &schema, rows).await?;
-        opened.table.update(rows, ttl).await?;
-        Ok(())
+        Ok((opened, rows))
     }
 
     /// Deletes by key; keys without a row are no error. Needs delete. Durable on return.

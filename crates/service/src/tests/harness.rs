@@ -19,7 +19,7 @@ use knarr_engine::objects::Stores;
 use knarr_engine::table::{Options, Tables};
 use serde_json::Value;
 
-use crate::collections::{CollectionRef, CreateCollection};
+use crate::collections::{CollectionRef, CreateCollection, RowWrite};
 use crate::embedding::NoModels;
 use crate::tasks::{CreateTask, Format, Policy, Status, TaskInfo, TaskSpec};
 use crate::{Parts, Principal, Service};
@@ -70,7 +70,8 @@ impl Bed {
     pub(super) async fn upsert(&self, by: &Principal, rows: impl IntoIterator<Item = (i64, i64, &str)>) {
         let rows: Vec<_> = rows.into_iter().map(|(id, user, city)| row(id, user, city)).collect();
         for call in rows.chunks(100) {
-            self.service.upsert(by, &named("example"), &format!("[{}]", call.join(",")), 0).await.expect("upsert");
+            let rows = format!("[{}]", call.join(","));
+            self.service.upsert(by, &named("example"), RowWrite::new(&rows, 0)).await.expect("upsert");
         }
     }
 

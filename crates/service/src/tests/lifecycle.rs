@@ -8,7 +8,7 @@ use knarr_base::value::Key;
 use knarr_engine::disk::fault::FaultDisk;
 
 use super::harness::{Bed, admin, example, named, row};
-use crate::collections::{CollectionRef, UpdateCollection};
+use crate::collections::{CollectionRef, RowWrite, UpdateCollection};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_collection_lives_and_dies() {
@@ -59,7 +59,7 @@ async fn a_full_disk_is_told_apart() {
     disk.set_full(true);
     let (service, c) = (&bed.service, named("example"));
     let refused = [
-        service.upsert(&by, &c, &format!("[{}]", row(1, 1, "b")), 0).await,
+        service.upsert(&by, &c, RowWrite::new(&format!("[{}]", row(1, 1, "b")), 0)).await,
         service.delete_rows(&by, &c, vec![Key::Int(1)]).await,
         service.create_collection(&by, example("another")).await,
     ];
@@ -91,14 +91,16 @@ async fn bad_rows_change_nothing() {
         (r#"[{"id":true,"v":[1,2,3,4]}]"#, Kind::InvalidKey),
         (r#"[{"id":1,"v":[1,2,3,4]},{"id":2,"v":[1,2,3,1e400]}]"#, Kind::Invalid),
     ] {
-        let result = bed.service.upsert(&by, &named("example"), rows, 0).await;
+        let result = bed.service.upsert(&by, &named("example"), RowWrite::new(rows, 0)).await;
         assert_eq!(result.map_err(|e| e.kind()), Err(kind), "{rows}");
     }
     let many = format!("[{}]", vec![r#"{"id":1,"v":[1,2,3,4]}"#; 101].join(","));
-    assert!(bed.service.upsert(&by, &named("example"), &many, 0).await.is_err());
-    assert!(bed.service.upsert(&by, &named("example"), r#"[{"id":1,"v":[1,2,3,4]}]"#, -1).await.is_err());
+    assert!(bed.service.upsert(&by, &named("example"), RowWrite::new(&many, 0)).await.is_err());
+    assert!(
+        bed.service.upsert(&by, &named("example"), RowWrite::new(r#"[{"id":1,"v":[1,2,3,4]}]"#, -1)).await.is_err()
+    );
     assert!(bed.present(&by, 0..10).await.is_empty());
-    let missing = bed.service.update_rows(&by, &named("example"), r#"[{"id":2,"city":"b"}]"#, 0).await;
+    let missing = bed.service.update_rows(&by, &named("example"), RowWrite::new(r#"[{"id":2,"city":"b"}]"#, 0)).await;
     let error = missing.expect_err("missing");
     assert_eq!((error.kind(), error.message()), (Kind::RowMissing, "primary key 2 data not exist"));
 }
@@ -109,7 +111,7 @@ async fn ttl_and_del_all() {
     let by = bed.example().await;
     bed.upsert(&by, (0..5).map(|id| (id, id, "a"))).await;
     let rows = r#"[{"id":10,"v":[1,2,3,4]}]"#;
-    bed.service.upsert(&by, &named("example"), rows, 60).await.expect("upsert");
+    bed.service.upsert(&by, &named("example"), RowWrite::new(rows, 60)).await.expect("upsert");
     assert_eq!(bed.present(&by, 0..20).await, [0, 1, 2, 3, 4, 10]);
     bed.clock.advance(std::time::Duration::from_secs(61));
     assert_eq!(bed.present(&by, 0..20).await, [0, 1, 2, 3, 4]);

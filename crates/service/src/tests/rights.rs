@@ -7,7 +7,7 @@ use knarr_base::value::Key;
 
 use super::harness::{Bed, admin, delete, example, export, named, principal, users_below};
 use crate::Principal;
-use crate::collections::UpdateCollection;
+use crate::collections::{RowWrite, UpdateCollection};
 use crate::tasks::{Status, TaskQuery};
 
 fn holder(rights: &[Right], pattern: &str) -> Principal {
@@ -33,8 +33,8 @@ async fn rights_matrix() {
         };
         allowed(s.fetch(&by, &c, vec![Key::Int(1)]).await.map(|_| ()), &[Right::Read], "fetch");
         allowed(s.collection_info(&by, &c).await.map(|_| ()), &[Right::Read], "info");
-        allowed(s.upsert(&by, &c, r#"[{"id":1,"v":[1,2,3,4]}]"#, 0).await, &[Right::Write], "upsert");
-        allowed(s.update_rows(&by, &c, r#"[{"id":1,"city":"b"}]"#, 0).await, &[Right::Write], "update");
+        allowed(s.upsert(&by, &c, RowWrite::new(r#"[{"id":1,"v":[1,2,3,4]}]"#, 0)).await, &[Right::Write], "upsert");
+        allowed(s.update_rows(&by, &c, RowWrite::new(r#"[{"id":1,"city":"b"}]"#, 0)).await, &[Right::Write], "update");
         allowed(s.delete_rows(&by, &c, vec![Key::Int(9)]).await, &[Right::Delete], "delete");
         allowed(bed.create(&by, export(Filter::All)).await.map(|_| ()), &[Right::Export], "export");
         allowed(bed.create(&by, delete(users_below(0), true)).await.map(|_| ()), &[Right::Delete], "filter_delete");

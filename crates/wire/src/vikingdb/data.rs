@@ -2,7 +2,7 @@
 
 use knarr_base::Result;
 use knarr_service::Service;
-use knarr_service::collections::{CollectionRef, Fetched};
+use knarr_service::collections::{CollectionRef, Fetched, RowWrite};
 
 use super::convert::{collection, rows};
 use super::{done, envelope};
@@ -12,14 +12,14 @@ use crate::json::invalid;
 pub(super) async fn upsert(service: &Service, request: &Signed) -> Result<Answer> {
     let args = request.args_with_rows()?;
     let (reference, ttl) = (collection::reference(&args)?, rows::ttl(&args)?);
-    service.upsert(&request.principal, &reference, rows::fields(&args)?, ttl).await?;
+    service.upsert(&request.principal, &reference, RowWrite::new(rows::fields(&args)?, ttl)).await?;
     Ok(done(request))
 }
 
 pub(super) async fn update(service: &Service, request: &Signed) -> Result<Answer> {
     let args = request.args_with_rows()?;
     let (reference, ttl) = (collection::reference(&args)?, rows::ttl(&args)?);
-    service.update_rows(&request.principal, &reference, rows::fields(&args)?, ttl).await?;
+    service.update_rows(&request.principal, &reference, RowWrite::new(rows::fields(&args)?, ttl)).await?;
     Ok(done(request))
 }
 

@@ -6,7 +6,7 @@
 
 use knarr_base::value::Key;
 use knarr_base::{Error, Kind, Result, limit};
-use knarr_service::collections::CollectionRef;
+use knarr_service::collections::{CollectionRef, RowWrite, Unknown};
 use knarr_service::embedding::Material;
 use knarr_service::indexes::{AggregateRequest, IndexRef, Partition};
 
@@ -99,9 +99,7 @@ fn partition(args: &Object<'_>) -> Result<Partition> {
 #[derive(Debug)]
 pub(super) struct Write<'a> {
     pub(super) collection: CollectionRef,
-    /// Raw text of the list.
-    pub(super) rows: &'a str,
-    pub(super) ttl: i64,
+    pub(super) rows: RowWrite<'a>,
 }
 
 impl<'a> Write<'a> {
@@ -117,12 +115,13 @@ impl<'a> Write<'a> {
 
     fn parse(args: &Object<'a>, own: &[&str]) -> Result<Self> {
         only(args, &[COLLECTION, &[ROWS, "ttl", "ignore_unknown_fields"], own])?;
-        refuse_flags(args, &["ignore_unknown_fields"])?;
-        Ok(Self {
-            collection: collection(args)?,
+        let ignored = args.flag("ignore_unknown_fields")?.unwrap_or(false);
+        let rows = RowWrite {
             rows: rows::list(ROWS, given(args, ROWS))?,
             ttl: rows::seconds(args.int("ttl")?)?,
-        })
+            unknown: if ignored { Unknown::Ignored } else { Unknown::Refused },
+        };
+        Ok(Self { collection: collection(args)?, rows })
     }
 }
 

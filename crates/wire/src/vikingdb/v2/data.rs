@@ -13,15 +13,15 @@ use crate::vikingdb::search::write_list;
 
 pub(super) async fn upsert(service: &Service, request: &Signed) -> Result<Answer> {
     let args = Object::parse_around(&request.body, ROWS)?;
-    let Write { collection, rows, ttl } = Write::upsert(&args)?;
-    service.upsert(&request.principal, &collection, rows, ttl).await?;
+    let Write { collection, rows } = Write::upsert(&args)?;
+    service.upsert(&request.principal, &collection, rows).await?;
     Ok(written(request))
 }
 
 pub(super) async fn update(service: &Service, request: &Signed) -> Result<Answer> {
     let args = Object::parse_around(&request.body, ROWS)?;
-    let Write { collection, rows, ttl } = Write::update(&args)?;
-    service.update_rows(&request.principal, &collection, rows, ttl).await?;
+    let Write { collection, rows } = Write::update(&args)?;
+    service.update_rows(&request.principal, &collection, rows).await?;
     Ok(written(request))
 }
 

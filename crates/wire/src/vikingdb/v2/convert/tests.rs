@@ -44,10 +44,12 @@ fn a_collection_is_named_and_nothing_else() {
 
 #[test]
 fn writes_pass_their_rows_as_raw_text() {
-    let write = r#"{"collection_name":"c","data": [{"id": 1.0}] ,"ttl":60,"async":true,"ignore_unknown_fields":false}"#;
+    let write = r#"{"collection_name":"c","data": [{"id": 1.0}] ,"ttl":60,"async":true,"ignore_unknown_fields":null}"#;
     with(write, |args| {
         let read = Write::upsert(args).expect("valid");
-        assert_eq!((name(&read.collection), read.rows, read.ttl), ("c", r#"[{"id": 1.0}]"#, 60));
+        let RowWrite { rows, ttl, unknown } = read.rows;
+        assert_eq!((name(&read.collection), rows, ttl), ("c", r#"[{"id": 1.0}]"#, 60));
+        assert_eq!(unknown, Unknown::Refused);
         // An update has no such choice.
         assert_eq!(Write::update(args).expect_err("async").kind(), Kind::Invalid);
     });
@@ -58,7 +60,7 @@ fn writes_pass_their_rows_as_raw_text() {
         (r#"{"collection_name":"c","data":[],"ttl":-1}"#, Kind::Invalid),
         (r#"{"collection_name":"c","data":[],"async":1}"#, Kind::Invalid),
         (r#"{"collection_name":"c","data":[],"fields":[]}"#, Kind::Invalid),
-        (r#"{"collection_name":"c","data":[],"ignore_unknown_fields":true}"#, Kind::Unsupported),
+        (r#"{"collection_name":"c","data":[],"ignore_unknown_fields":1}"#, Kind::Invalid),
     ] {
         assert_eq!(with(bad, |args| Write::upsert(args).map(|_| ())).expect_err(bad).kind(), kind, "{bad}");
     }
