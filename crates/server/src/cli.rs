@@ -24,7 +24,7 @@ Filters are the vendor's two forms:
   [{\"op\":\"range\",\"field\":\"year\",\"gte\":1990,\"lt\":2000}]         must, must_not, range, range_out, and, or
 
 Exit codes:
-  0 done   1 the operation or task failed   2 wrong use   3 server unreachable
+  0 done   1 the operation or task failed, or the answer was no   2 wrong use   3 server unreachable
   4 keys missing, unknown or without the right   5 not found   130 interrupted";
 
 /// Where help puts what every command takes, apart from the command's own.

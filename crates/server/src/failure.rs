@@ -6,7 +6,7 @@ use std::process::ExitCode;
 /// What the process tells the shell. The table is part of the interface (`knarr --help`, README).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// The operation or the task failed.
+    /// The operation or the task failed, or a person who was asked said no.
     Failed = 1,
     /// The command line, a setting or a file given to the command is wrong.
     Usage = 2,

@@ -81,8 +81,13 @@ pub(crate) fn agree(yes: bool, question: &str) -> Result<()> {
     } else if ask(question)? {
         Ok(())
     } else {
-        Err(Failure::failed("stopped: the answer was no"))
+        Err(declined())
     }
+}
+
+/// The end of a command whose question was answered with no.
+pub(crate) fn declined() -> Failure {
+    Failure::failed("stopped: the answer was no, so nothing was done")
 }
 
 /// A table of texts.

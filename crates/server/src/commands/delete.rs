@@ -1,7 +1,6 @@
 //! `knarr delete`: the rows that match a filter, after a person has seen which.
 
 use serde::Serialize;
-use serde_json::json;
 
 use super::export::Request;
 use super::task::{self, View};
@@ -21,7 +20,8 @@ Examples:
   knarr delete books --filter '{\"id\":[1,2,3]}' --yes                  # for scripts
   knarr delete books --filter '{\"lang\":[\"de\"]}' --backup-to backups/books   # files first, then the question
 
-Without a terminal and without --yes nothing is started (exit code 2). Ctrl-C at the question leaves the task
+Without a terminal and without --yes nothing is started (exit code 2). An answer other than yes cancels the task
+(exit code 1). Ctrl-C at the question leaves the task
 waiting, without effect: `knarr task confirm ID` or `knarr task cancel ID`.")]
 pub(crate) struct Args {
     /// Where the rows are.
@@ -73,8 +73,7 @@ pub(crate) fn run(args: &Args, client: &Client, out: &Output) -> Result<()> {
             out.note(&shown);
         } else if !output::ask(&format!("{shown}\nDelete them? There is no way back."))? {
             task::set_status(client, &id, "cancel")?;
-            let answer = json!({"task_id": id, "task_status": "cancel"});
-            return out.show(&answer.to_string(), || "cancelled, nothing was deleted".to_owned());
+            return Err(output::declined());
         }
         task::set_status(client, &id, "confirmed")?;
     }

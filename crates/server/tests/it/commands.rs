@@ -1,12 +1,17 @@
 //! The command line from outside: what scripts rely on.
 
 use std::collections::BTreeSet;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Command, Output, Stdio};
 
-use serde_json::Value;
+use rustix::fs::OFlags;
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use serde_json::{Value, json};
 
 use crate::process::Server;
-use crate::world::{World, create_collection, fill, row};
+use crate::world::{World, alive, create_collection, eventually, fill, near, row};
 
 /// `knarr LINE`, against this server with its administrator's key.
 fn knarr(server: &Server, line: &str) -> Command {
@@ -21,7 +26,7 @@ fn knarr(server: &Server, line: &str) -> Command {
 }
 
 /// The one JSON document that a command printed.
-fn json(output: &Output) -> Value {
+fn document(output: &Output) -> Value {
     let shown = || (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{:?}: {:?}", output.status, shown());
     serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {:?}", shown()))
@@ -44,7 +49,7 @@ fn equal_commands_within_one_second_are_tasks_of_their_own() {
     let running: Vec<_> = (0..COMMANDS).map(start).collect();
     let ids: BTreeSet<String> = running
         .into_iter()
-        .map(|child| json(&child.wait_with_output().unwrap())["task_id"].as_str().unwrap().to_owned())
+        .map(|child| document(&child.wait_with_output().unwrap())["task_id"].as_str().unwrap().to_owned())
         .collect();
     assert_eq!(ids.len(), COMMANDS, "{ids:?}");
     world.stop(server);
@@ -111,6 +116,49 @@ fn check(output: &Output, code: i32, what: &str) {
         assert!(!told.is_empty() && !told.contains('\n'), "{what}: {told}");
         assert!(texts.0.is_empty() || what.starts_with("fetch"), "{what}: {texts:?}");
     }
+}
+
+/// Whoever answers no has the same from every command: nothing done, and an exit code that is not that of success.
+#[test]
+fn an_answer_of_no_does_nothing_and_exits_with_1() {
+    let world = World::new();
+    let server = world.start();
+    let mut client = server.client();
+    create_collection(&mut client, "books");
+    fill(&mut client, "books", (0..3).map(|id| row(id, 1, id)));
+    client.must("/api/index/create", &near("books"));
+    for line in ["delete books --filter {\"grp\":[1]}", "collection drop books", "index drop books near"] {
+        for answer in ["n\n", "\n", "what\n"] {
+            let (mut person, terminal) = terminal();
+            person.write_all(answer.as_bytes()).unwrap();
+            let asked = knarr(&server, line).stdin(terminal.try_clone().unwrap()).stderr(terminal).status().unwrap();
+            assert_eq!(asked.code(), Some(1), "{line} {answer:?}");
+        }
+    }
+    assert_eq!(alive(&mut client, "books", 0..3), [0, 1, 2]);
+    let tasks = client.must("/api/task/list", &json!({"task_type": "filter_delete"}));
+    assert_eq!(tasks.as_array().unwrap().len(), 3);
+    eventually("the tasks to be cancelled", || {
+        let tasks = client.must("/api/task/list", &json!({"task_type": "filter_delete"}));
+        tasks.as_array().unwrap().iter().all(|task| task["task_status"] == "fail").then_some(())
+    });
+    let (mut person, terminal) = terminal();
+    person.write_all(b"y\n").unwrap();
+    let mut agreed = knarr(&server, "collection drop books");
+    agreed.stdin(terminal.try_clone().unwrap()).stderr(terminal);
+    assert_eq!(agreed.status().unwrap().code(), Some(0));
+    world.stop(server);
+}
+
+/// A terminal, and whoever sits before it.
+fn terminal() -> (File, File) {
+    let person = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    grantpt(&person).unwrap();
+    unlockpt(&person).unwrap();
+    let name = ptsname(&person, Vec::new()).unwrap().into_string().unwrap();
+    let flags = OFlags::NOCTTY.bits().cast_signed();
+    let terminal = OpenOptions::new().read(true).write(true).custom_flags(flags).open(name).unwrap();
+    (File::from(person), terminal)
 }
 
 /// `knarr ... | head` ends when head has seen enough, without a word.
