@@ -8,8 +8,8 @@ from harness import REGION, wait
 from models import served
 from pyarrow import parquet
 from vikingdb.vector import SearchByMultiModalRequest, UpsertDataRequest
-from volcengine.viking_db import (Data, Field, FieldType, TaskType, VectorIndexParams, VectorizeModelConf,
-                                  VectorizeTuple, VikingDBService)
+from volcengine.viking_db import (Data, EmbModel, Field, FieldType, RawData, TaskType, VectorIndexParams,
+                                  VectorizeModelConf, VectorizeTuple, VikingDBService)
 from volcengine.viking_db.common import DistanceType, IndexType, QuantType
 from volcengine.viking_db.exception import CalcEmbeddingFailedException, InvalidRequestException
 
@@ -92,6 +92,8 @@ def test_images_of_the_servers_buckets(own, service, name):
     index = service.create_index(name, INDEX, EXACT)
     assert found(index.search_with_multi_modal(image="tos://pictures/a.png", limit=1)) == [(1, 0.0)]
     assert found(index.search_with_multi_modal(image=given, limit=1)) == [(2, 0.0)]
+    made = service.embedding_v2(EmbModel("v"), [RawData("image", image=given), RawData("text", text="3")])
+    assert made["sentence_dense_embedding"] == [[float(len(given))] * 4, [3.0] * 4]
     with pytest.raises(InvalidRequestException, match="no bucket of this server has it"):
         index.search_with_multi_modal(image="tos://pictures/none.png")
 

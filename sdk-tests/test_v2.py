@@ -224,8 +224,12 @@ def test_texts_are_searched_and_embedded_by_a_configured_model(with_model):
     refused(lambda: embed(other, request_options=ONCE), "InvalidParameter", 400, "makes vectors of 4 elements")
     refused(lambda: index.search_by_multi_modal({"image": "aGk="}, request_options=ONCE), "EmbeddingFailed", 500,
             "takes no images")
-    refused(lambda: embed({"dense_model": {"name": "m"}, "data": [{"image": "tos://b/o"}]}, request_options=ONCE),
-            "NotImplemented", 400, "image")
+    refused(lambda: embed({"dense_model": {"name": "m"}, "data": [{"image": "aGk="}]}, request_options=ONCE),
+            "EmbeddingFailed", 500, "takes no images")
+    images = EmbeddingRequest(dense_model=EmbeddingModelOpt(name="v"), data=[EmbeddingData(image="aGk=", text="1")])
+    assert [item.dense for item in embed(images).result.data] == [[5.0] * 4]
+    refused(lambda: embed({"dense_model": {"name": "v"}, "data": [{"video": "tos://b/o"}]}, request_options=ONCE),
+            "NotImplemented", 400, "video")
 
 
 def test_without_a_model_nothing_is_made_up(db, index):

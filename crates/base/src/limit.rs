@@ -140,22 +140,24 @@ pub const SORT_KEYS: usize = 5000;
 
 // Embedding models.
 
-/// Texts of one embedding call; the vendor's limit.
-pub const EMBEDDING_TEXTS: usize = 100;
-/// Items of one embedding call of the V2 API; the vendor's limit.
+/// Items of one request to embed; the vendor's limit.
+pub const EMBEDDING_ITEMS: usize = 100;
+/// The same of the V2 API; the vendor's limit.
 pub const EMBEDDING_ITEMS_V2: usize = 10;
-/// Items of one call that makes the vectors of rows: what common servers take unless they are told otherwise.
+/// Items of one call to an endpoint: what common servers take unless they are told otherwise.
 pub const EMBEDDING_BATCH: usize = 32;
 /// Bytes of their texts and images, images as base64.
 pub const EMBEDDING_BATCH_BYTES: usize = 8 * 1024 * 1024;
-/// Time for all calls that make the vectors of one write's rows; [`REQUEST_TIMEOUT`] leaves the write itself the rest.
-pub const EMBEDDING_ROWS_TIME: Duration = Duration::from_secs(100);
+/// Time for all calls to an endpoint that one request needs; [`REQUEST_TIMEOUT`] leaves a write itself the rest.
+pub const EMBEDDING_CALLS_TIME: Duration = Duration::from_secs(100);
 /// Bytes of an image that a model reads; what hosted models take, and with base64 it fits a batch.
 pub const EMBEDDING_IMAGE_BYTES: usize = 5 * 1024 * 1024;
 /// Requests that hold images for a model at once; each holds a batch, and a copy of it on its way.
 pub const EMBEDDING_IMAGE_REQUESTS: usize = 8;
 /// Embedding calls on their way at once: each holds a blocking thread.
 pub const EMBEDDING_CALLS: usize = 16;
+/// Time a call waits for its turn before 429 / 1000029: a refusal throws away the vectors that a write's earlier calls made.
+pub const EMBEDDING_WAIT: Duration = Duration::from_secs(10);
 /// Time to reach a model's endpoint.
 pub const EMBEDDING_CONNECT: Duration = Duration::from_secs(3);
 /// Time for its whole answer; well within [`REQUEST_TIMEOUT`].

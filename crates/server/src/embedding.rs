@@ -8,11 +8,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use knarr_base::{Error, Kind, limit};
 use knarr_service::embedding::{Embed, Embedded, Input, Takes, not_configured};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use ureq::Agent;
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use zeroize::Zeroizing;
@@ -58,6 +60,8 @@ pub(crate) struct Models {
     models: BTreeMap<String, Arc<Endpoint>>,
     default: Option<String>,
     calls: Arc<Semaphore>,
+    /// Time that a call waits for its turn.
+    wait: Duration,
 }
 
 impl Models {
@@ -66,6 +70,7 @@ impl Models {
             models: models.into_iter().map(|(name, model)| (name, Arc::new(Endpoint::new(model)))).collect(),
             default,
             calls: Arc::new(Semaphore::new(limit::EMBEDDING_CALLS)),
+            wait: limit::EMBEDDING_WAIT,
         }
     }
 }
@@ -97,11 +102,11 @@ impl Embed for Models {
             let error = not_configured(name);
             return Box::pin(async move { Err(error) });
         };
-        let Ok(call) = Arc::clone(&self.calls).try_acquire_owned() else {
-            return Box::pin(async { Err(Error::new(Kind::Busy, "too many embedding calls at once")) });
-        };
-        let name = name.to_owned();
+        let (calls, wait, name) = (Arc::clone(&self.calls), self.wait, name.to_owned());
         Box::pin(async move {
+            let Ok(Ok(call)) = timeout(wait, calls.acquire_owned()).await else {
+                return Err(Error::new(Kind::Busy, "too many embedding calls at once"));
+            };
             let asked = tokio::task::spawn_blocking(move || {
                 let _call = call;
                 ask(&endpoint, &inputs)
@@ -246,6 +251,25 @@ mod tests {
 
     async fn embed(status: &str, body: &str) -> (knarr_base::Result<Vec<Vec<f32>>>, String) {
         ask_for(texts(), status, body).await
+    }
+
+    /// A call that has to wait is served when another ends, or told that there are too many.
+    #[tokio::test]
+    async fn calls_wait_for_their_turn_within_bounds() {
+        let (url, serve) = endpoint("200 OK", r#"{"data":[{"index":0,"embedding":[1]},{"index":1,"embedding":[2]}]}"#);
+        let model = Model { url, model: "x".to_owned(), key_env: String::new(), images: false, trusted: None };
+        let mut models = Models::new(BTreeMap::from([("m".to_owned(), model)]), None);
+        let all = u32::try_from(limit::EMBEDDING_CALLS).expect("few");
+        let held = Arc::clone(&models.calls).acquire_many_owned(all).await.expect("all of them");
+        models.wait = Duration::from_millis(1);
+        assert_eq!(models.embed("m", texts()).await.map_err(|e| e.kind()), Err(Kind::Busy));
+        models.wait = limit::EMBEDDING_WAIT;
+        let waiting = tokio::spawn(models.embed("m", texts()));
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        drop(held);
+        assert_eq!(waiting.await.expect("ran").expect("vectors"), [[1.0], [2.0]]);
+        serve.join().expect("served");
     }
 
     #[tokio::test]

@@ -17,11 +17,12 @@ mod tests;
 use std::sync::Arc;
 
 use knarr_base::clock::SharedClock;
-use knarr_base::{Error, Kind, Result};
+use knarr_base::{Error, Kind, Result, limit};
 use knarr_catalog::Catalog;
 use knarr_engine::compute::Pool;
 use knarr_engine::objects::Stores;
 use knarr_engine::table::Tables;
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 pub use principal::Principal;
 
@@ -123,6 +124,16 @@ impl Service {
     /// The clock requests are checked against.
     pub fn clock(&self) -> &SharedClock {
         &self.inner.clock
+    }
+}
+
+/// Runs CPU work in place, telling the runtime first when it is large. (A current-thread runtime, as in small tests,
+/// has no other thread to hand its work to.)
+pub(crate) fn heavy<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
+    if bytes > limit::DECODE_INLINE_BYTES && Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread {
+        tokio::task::block_in_place(work)
+    } else {
+        work()
     }
 }
 

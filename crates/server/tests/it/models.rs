@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, RwLock};
 use std::thread;
 
 use serde_json::{Value, json};
@@ -12,31 +12,42 @@ use serde_json::{Value, json};
 use crate::client::{Client, Reply};
 use crate::exports;
 use crate::process::Server;
-use crate::world::{World, create_task, fetch, missing, upsert, wait};
+use crate::world::{World, create_task, eventually, fetch, missing, upsert, wait};
 
 const INDEX: &str = "idx";
 
 /// An OpenAI-compatible endpoint: the text "7" is [7, 1, 0, 0], an image [its bytes as base64, 0, 1, 0], both their sum, any
-/// other text [0, 0, 0, 1]; at "fail" it gives up. Ends with the test's process.
+/// other text [0, 0, 0, 1]; at "fail" it gives up, at "slow" it waits for its gate. Ends with the test's process.
 #[derive(Clone)]
 struct Model {
     url: String,
     asked: Arc<Mutex<Vec<Value>>>,
+    /// Shut while a test holds it for writing.
+    gate: Arc<RwLock<()>>,
 }
 
 impl Model {
     fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("http://{}/v1/embeddings", listener.local_addr().expect("bound"));
-        let model = Self { url, asked: Arc::default() };
+        let model = Self { url, asked: Arc::default(), gate: Arc::default() };
         let serving = model.clone();
-        thread::spawn(move || listener.incoming().flatten().for_each(|stream| serving.answer(stream)));
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let serving = serving.clone();
+                thread::spawn(move || serving.answer(stream));
+            }
+        });
         model
     }
 
     fn answer(&self, mut stream: TcpStream) {
         let Some(asked) = read_json(&mut stream) else { return };
         let inputs = asked["input"].as_array().expect("inputs").clone();
+        self.asked.lock().unwrap().push(Value::Array(inputs.clone()));
+        if inputs.iter().any(|input| text_of(input) == Some("slow")) {
+            let _opened = self.gate.read();
+        }
         let reply = if inputs.iter().any(|input| text_of(input) == Some("fail")) {
             "HTTP/1.1 500 Oops\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_owned()
         } else {
@@ -45,7 +56,6 @@ impl Model {
             let body = json!({"data": items}).to_string();
             format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
         };
-        self.asked.lock().unwrap().push(Value::Array(inputs));
         let _ = stream.write_all(reply.as_bytes());
     }
 
@@ -155,6 +165,13 @@ fn texts_are_searched_and_embedded_by_a_configured_model() {
     assert_eq!(client.must("/api/data/embedding", &body), vectors);
     let second = client.must("/api/data/embedding/version/2", &body);
     assert_eq!(second, json!({"sentence_dense_embedding": vectors}));
+    let images = json!([{"data_type": "image", "image": "aGk="}, {"data_type": "text", "text": "1"}]);
+    let body = json!({"model": {"model_name": "v"}, "data": images});
+    assert_eq!(client.must("/api/data/embedding", &body), json!([[4.0, 0.0, 1.0, 0.0], [1.0, 1.0, 0.0, 0.0]]));
+    let body = json!({"model": {"model_name": "m"}, "data": images});
+    refused(&mut client, "/api/data/embedding", &body, 1_000_025, "takes no images");
+    let many = json!({"model": {"model_name": "m"}, "data": vec![json!({"text": "5"}); 100]});
+    assert_eq!(client.must("/api/data/embedding", &many).as_array().unwrap().len(), 100);
     let image = search_body("own", json!({"order_by_raw": {"image": "aGk="}}));
     assert_eq!(refused(&mut client, "/api/index/search", &image, 1_000_025, "takes no images").status, 500);
     let other = json!({"model": {"model_name": "other"}, "data": items});
@@ -253,7 +270,7 @@ fn a_row_without_its_vector_is_not_written() {
         "longer",
         json!({"id": 1, "t": "1"}),
         1_000_025,
-        "vectors of 4 elements, the collection has 8",
+        "vectors of 4 elements where 8 are needed",
     );
     for (dense, text) in [
         (json!({"model_name": "m"}), "text_field or an image_field"),
@@ -264,6 +281,26 @@ fn a_row_without_its_vector_is_not_written() {
     ] {
         refused(&mut client, "/api/collection/create", &vectorized("bad", &dense), 1_000_003, text);
     }
+}
+
+#[test]
+fn a_slow_model_holds_up_nobody_else() {
+    let (world, model) = (World::new(), Model::start());
+    let server = model.server(&world);
+    let mut client = server.client();
+    create(&mut client, "notes", &json!({"model_name": "m", "text_field": "t", "dim": 4}));
+    let write = |id: i64, text: &str| upsert("notes", &[json!({"id": id, "t": text})]);
+    let shut = model.gate.write().unwrap();
+    let (mut other, slow) = (server.client(), write(1, "slow"));
+    let waiting = thread::spawn(move || other.post("/api/collection/upsert_data", &slow).expect("an answer").code);
+    eventually("the model to be asked", || (!model.take_asked().is_empty()).then_some(()));
+    client.must("/api/collection/upsert_data", &write(2, "2"));
+    assert_eq!(nearest(&mut client, "notes", by_text("2")), (2, 0.0));
+    assert!(missing(&fetch(&mut client, "notes", 1..2)[0]), "not before it has its vector");
+    assert!(!waiting.is_finished());
+    drop(shut);
+    assert_eq!(waiting.join().unwrap(), 0);
+    assert_eq!(nearest(&mut client, "notes", by_text("slow")), (1, 0.0));
 }
 
 #[test]

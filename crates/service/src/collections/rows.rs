@@ -6,10 +6,9 @@ use knarr_base::value::{Key, KeyType};
 use knarr_base::{Error, Kind, Result, limit};
 use knarr_catalog::audit::Audit;
 use knarr_engine::rows::{Call, Fetched, Rows};
-use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::{CollectionRef, Opened, RowWrite};
-use crate::{Principal, Service};
+use crate::{Principal, Service, heavy};
 
 impl Service {
     /// Writes whole rows; a `ttl` of 0 keeps them for ever. Needs write.
@@ -97,16 +96,6 @@ fn check_ttl(ttl: i64) -> Result<()> {
         Ok(())
     } else {
         Err(Error::new(Kind::Invalid, "ttl must be a number of seconds, 0 or more"))
-    }
-}
-
-/// Runs CPU work in place, telling the runtime first when it is large. (A current-thread runtime, as in small tests,
-/// has no other thread to hand its work to.)
-fn heavy<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
-    if bytes > limit::DECODE_INLINE_BYTES && Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread {
-        tokio::task::block_in_place(work)
-    } else {
-        work()
     }
 }
 

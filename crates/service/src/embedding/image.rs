@@ -11,7 +11,7 @@ use knarr_base::{Error, Kind, Result, limit};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{Input, Material};
-use crate::{Inner, Principal};
+use crate::{Inner, Principal, heavy};
 
 /// Room for the requests that hold images for a model.
 pub(crate) struct ImageRoom(Semaphore);
@@ -45,7 +45,7 @@ impl Inner {
             None => None,
             Some(named) => Some(match named.strip_prefix("tos://") {
                 Some(path) => self.stored_image(by, path).await?,
-                None => given_image(&named)?.to_owned(),
+                None => heavy(named.len(), || given_image(&named).map(str::to_owned))?,
             }),
         };
         Ok(Input { text, image })
@@ -65,7 +65,7 @@ impl Inner {
             return Err(too_large());
         }
         let bytes = bytes.try_collect::<Vec<_>>().await?.concat();
-        Ok(STANDARD.encode(bytes))
+        Ok(heavy(bytes.len(), || STANDARD.encode(&bytes)))
     }
 }
 

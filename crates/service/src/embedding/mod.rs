@@ -1,9 +1,10 @@
 //! Vectors of texts and images, by models that run elsewhere.
 //!
 //! The service knows models by the names that clients use; the server brings whatever asks them. Without one every call
-//! here is refused, never answered with something made up. `image` finds what a caller calls an image; `vectorize` makes
-//! the vectors of a collection's rows.
+//! here is refused, never answered with something made up. `image` finds what a caller calls an image, `batch` asks for
+//! many vectors, `vectorize` for those of a collection's rows.
 
+mod batch;
 mod image;
 mod vectorize;
 
@@ -113,26 +114,26 @@ impl Inner {
     /// One vector.
     ///
     /// # Errors
-    /// As [`Embed::embed`]; of an image those of [`Inner::image`].
+    /// Those of [`Inner::vectors_of`].
     pub(crate) async fn vector_of(&self, by: &Principal, model: &str, material: Material) -> Result<Vec<f32>> {
-        let _room = material.image.is_some().then(|| self.images.enter()).transpose()?;
-        let input = self.input(by, material).await?;
-        let mut vectors = self.models.embed(model, vec![input]).await?;
-        Ok(vectors.pop().unwrap_or_default())
+        let mut vectors = self.vectors_of(by, model, None, vec![Some(material)]).await?;
+        Ok(vectors.pop().flatten().unwrap_or_default())
     }
 }
 
 impl Service {
-    /// Vectors of 1 to `limit::EMBEDDING_TEXTS` texts. Any valid key may ask.
+    /// Vectors of 1 to `limit::EMBEDDING_ITEMS` texts and images, of one length. Any valid key may ask.
     ///
     /// # Errors
-    /// `Kind::Invalid` without or with too many texts, `Kind::EmbeddingFailed`, `Kind::Busy`.
-    pub async fn embed(&self, _by: &Principal, model: &str, texts: Vec<String>) -> Result<Vec<Vec<f32>>> {
-        if !(1..=limit::EMBEDDING_TEXTS).contains(&texts.len()) {
-            let text = format!("data must hold 1 to {} items", limit::EMBEDDING_TEXTS);
+    /// `Kind::Invalid` without or with too many of them, `Kind::EmbeddingFailed`, `Kind::Busy`; for images `Kind::Invalid`, and
+    /// `Kind::Forbidden` in a bucket that the key may not read.
+    pub async fn embed(&self, by: &Principal, model: &str, materials: Vec<Material>) -> Result<Vec<Vec<f32>>> {
+        if !(1..=limit::EMBEDDING_ITEMS).contains(&materials.len()) {
+            let text = format!("data must hold 1 to {} items", limit::EMBEDDING_ITEMS);
             return Err(Error::new(Kind::Invalid, text));
         }
-        self.inner.models.embed(model, texts.into_iter().map(Input::text).collect()).await
+        let vectors = self.inner.vectors_of(by, model, None, materials.into_iter().map(Some).collect()).await?;
+        Ok(vectors.into_iter().flatten().collect())
     }
 }
 

@@ -5,10 +5,9 @@
 //! any other.
 
 use knarr_base::schema::{FieldType, Schema};
-use knarr_base::{Error, Kind, Result, limit};
+use knarr_base::{Error, Kind, Result};
 use knarr_engine::rows::Rows;
 use serde::Deserialize;
-use tokio::time::timeout;
 
 use super::{Input, Material, not_configured};
 use crate::collections::Opened;
@@ -147,12 +146,8 @@ impl Inner {
             }
             return Err(self.no_vectors(&vectorize.model));
         };
-        let made = timeout(limit::EMBEDDING_ROWS_TIME, Box::pin(self.made(by, &vectorize.model, dim, materials)));
-        let late = |_| {
-            let text = format!("model {:?} did not make the vectors of all rows in time", vectorize.model);
-            Error::new(Kind::EmbeddingFailed, text)
-        };
-        Ok(rows.with_vectors(&made.await.map_err(late)??)?)
+        let vectors = self.vectors_of(by, &vectorize.model, Some(dim as usize), materials).await?;
+        Ok(rows.with_vectors(&vectors)?)
     }
 
     /// Why a collection has no made vector: it was created without a dimension and without its model.
@@ -164,71 +159,6 @@ impl Inner {
                 "the collection was created before its model was configured, so it has no vectors: create it again",
             ),
         }
-    }
-
-    /// One vector for each material, a batch at a time.
-    async fn made(
-        &self,
-        by: &Principal,
-        model: &str,
-        dim: u32,
-        materials: Vec<Option<Material>>,
-    ) -> Result<Vec<Option<Vec<f32>>>> {
-        let images = materials.iter().flatten().any(|material| material.image.is_some());
-        let _room = images.then(|| self.images.enter()).transpose()?;
-        let mut vectors = vec![None; materials.len()];
-        let mut batch = Batch { rows: Vec::new(), inputs: Vec::new(), bytes: 0 };
-        for (row, material) in materials.into_iter().enumerate() {
-            let Some(material) = material else { continue };
-            self.check_model(model, material.image.is_some())?;
-            let input = self.input(by, material).await?;
-            if batch.full(&input) {
-                self.send(model, dim, batch.take(), &mut vectors).await?;
-            }
-            batch.push(row, input);
-        }
-        self.send(model, dim, batch, &mut vectors).await?;
-        Ok(vectors)
-    }
-
-    async fn send(&self, model: &str, dim: u32, batch: Batch, vectors: &mut [Option<Vec<f32>>]) -> Result<()> {
-        if batch.rows.is_empty() {
-            return Ok(());
-        }
-        let made = self.models.embed(model, batch.inputs).await?;
-        if let Some(other) = made.iter().find(|vector| vector.len() != dim as usize) {
-            let text = format!("model {model:?} makes vectors of {} elements, the collection has {dim}", other.len());
-            return Err(Error::new(Kind::EmbeddingFailed, text));
-        }
-        for (row, vector) in batch.rows.into_iter().zip(made) {
-            vectors[row] = Some(vector);
-        }
-        Ok(())
-    }
-}
-
-/// What goes to the model in one call, and of which rows it is.
-struct Batch {
-    rows: Vec<usize>,
-    inputs: Vec<Input>,
-    bytes: usize,
-}
-
-impl Batch {
-    /// True if this input has to wait for the next one.
-    fn full(&self, next: &Input) -> bool {
-        let over = self.bytes + next.bytes() > limit::EMBEDDING_BATCH_BYTES;
-        self.inputs.len() == limit::EMBEDDING_BATCH || (over && !self.inputs.is_empty())
-    }
-
-    fn push(&mut self, row: usize, input: Input) {
-        self.bytes += input.bytes();
-        self.rows.push(row);
-        self.inputs.push(input);
-    }
-
-    fn take(&mut self) -> Self {
-        std::mem::replace(self, Self { rows: Vec::new(), inputs: Vec::new(), bytes: 0 })
     }
 }
 

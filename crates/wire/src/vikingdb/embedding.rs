@@ -2,6 +2,7 @@
 
 use knarr_base::{Error, Kind, Result, limit};
 use knarr_service::Service;
+use knarr_service::embedding::Material;
 
 use super::{convert, envelope};
 use crate::http::request::{Answer, Args, Signed, required};
@@ -9,15 +10,15 @@ use crate::json::{self, Members, Value, invalid};
 
 /// A list of vectors, in the order of the items.
 pub(super) async fn first(service: &Service, request: &Signed) -> Result<Answer> {
-    let (model, texts) = question(&request.args()?)?;
-    let vectors = service.embed(&request.principal, &model, texts).await?;
+    let (model, materials) = question(&request.args()?)?;
+    let vectors = service.embed(&request.principal, &model, materials).await?;
     Ok(Answer::Json(envelope::data(request.request_id, |out| convert::write(&vectors, out))))
 }
 
 /// The same inside an object.
 pub(super) async fn second(service: &Service, request: &Signed) -> Result<Answer> {
-    let (model, texts) = question(&request.args()?)?;
-    let vectors = service.embed(&request.principal, &model, texts).await?;
+    let (model, materials) = question(&request.args()?)?;
+    let vectors = service.embed(&request.principal, &model, materials).await?;
     Ok(Answer::Json(envelope::data(request.request_id, |out| {
         out.extend_from_slice(b"{\"sentence_dense_embedding\":");
         convert::write(&vectors, out);
@@ -25,8 +26,8 @@ pub(super) async fn second(service: &Service, request: &Signed) -> Result<Answer
     })))
 }
 
-/// The model's name and the texts.
-fn question(args: &Args<'_>) -> Result<(String, Vec<String>)> {
+/// The model's name and what it shall read.
+fn question(args: &Args<'_>) -> Result<(String, Vec<Material>)> {
     let mut model = map("model", required("model", args.value("model")?)?)?;
     let name = required("model_name", json::text("model_name", model.take("model_name"))?)?;
     if let Some(params) = model.take("params") {
@@ -36,16 +37,23 @@ fn question(args: &Args<'_>) -> Result<(String, Vec<String>)> {
         }
     }
     let items = match required("data", args.value("data")?)? {
-        Value::List(items) if (1..=limit::EMBEDDING_TEXTS).contains(&items.len()) => items,
-        _ => return Err(invalid(format!("data must be a list of 1 to {} items", limit::EMBEDDING_TEXTS))),
+        Value::List(items) if (1..=limit::EMBEDDING_ITEMS).contains(&items.len()) => items,
+        _ => return Err(invalid(format!("data must be a list of 1 to {} items", limit::EMBEDDING_ITEMS))),
     };
-    Ok((name.clone(), items.into_iter().map(|item| text(&name, item)).collect::<Result<_>>()?))
+    Ok((name.clone(), items.into_iter().map(|item| material(&name, item)).collect::<Result<_>>()?))
 }
 
-fn text(model: &str, item: Value) -> Result<String> {
+/// Beside an image there may be a text; one of the clients always sends one, empty.
+fn material(model: &str, item: Value) -> Result<Material> {
     let mut item = map("an item of data", item)?;
-    match json::text("data_type", item.take("data_type"))?.as_deref() {
-        None | Some("text") => required("text", json::text("text", item.take("text"))?),
+    let data_type = json::text("data_type", item.take("data_type"))?;
+    let text = json::text("text", item.take("text"))?;
+    match data_type.as_deref() {
+        None | Some("text") => Ok(Material { text: Some(required("text", text)?), image: None }),
+        Some("image") => {
+            let image = required("image", json::text("image", item.take("image"))?)?;
+            Ok(Material { text: text.filter(|text| !text.is_empty()), image: Some(image) })
+        }
         Some(other) => Err(Error::new(Kind::EmbeddingFailed, format!("model {model:?} takes no {other}"))),
     }
 }
@@ -58,7 +66,7 @@ fn map(name: &str, value: Value) -> Result<Members> {
 mod tests {
     use super::*;
 
-    fn asked(body: &str) -> Result<(String, Vec<String>)> {
+    fn asked(body: &str) -> Result<(String, Vec<Material>)> {
         question(&Args::new("", body.as_bytes()).expect("arguments"))
     }
 
@@ -66,16 +74,21 @@ mod tests {
     fn the_clients_question_is_read() {
         let body = r#"{"model":{"model_name":"bge-m3","params":null},
                        "data":[{"data_type":"text","text":"a"},{"data_type":"text","text":"b","image":null}]}"#;
-        let (model, texts) = asked(body).expect("valid");
-        assert_eq!((model.as_str(), texts), ("bge-m3", vec!["a".to_owned(), "b".to_owned()]));
+        let (model, materials) = asked(body).expect("valid");
+        let text = |text: &str| Material { text: Some(text.to_owned()), image: None };
+        assert_eq!((model.as_str(), materials), ("bge-m3", vec![text("a"), text("b")]));
+        let body = r#"{"model":{"model_name":"m"},"data":[{"data_type":"image","image":"x"},
+                       {"data_type":"image","image":"x","text":""},{"data_type":"image","image":"x","text":"a"}]}"#;
+        let image = |text: Option<&str>| Material { text: text.map(str::to_owned), image: Some("x".to_owned()) };
+        assert_eq!(asked(body).expect("valid").1, [image(None), image(None), image(Some("a"))]);
     }
 
     #[test]
     fn what_no_model_here_can_do_is_refused() {
         let kind = |body: &str| asked(body).map_err(|e| e.kind()).expect_err(body);
-        let image = r#"{"model":{"model_name":"m"},"data":[{"data_type":"image","image":"x"}]}"#;
+        let video = r#"{"model":{"model_name":"m"},"data":[{"data_type":"video","video":"x"}]}"#;
         let sparse = r#"{"model":{"model_name":"m","params":{"return_sparse":true}},"data":[{"text":"a"}]}"#;
-        assert_eq!((kind(image), kind(sparse)), (Kind::EmbeddingFailed, Kind::EmbeddingFailed));
+        assert_eq!((kind(video), kind(sparse)), (Kind::EmbeddingFailed, Kind::EmbeddingFailed));
         for bad in [
             "{}",
             r#"{"model":"m","data":[{"text":"a"}]}"#,
@@ -83,10 +96,11 @@ mod tests {
             r#"{"model":{"model_name":"m"},"data":[]}"#,
             r#"{"model":{"model_name":"m"},"data":[{"data_type":"text"}]}"#,
             r#"{"model":{"model_name":"m"},"data":["a"]}"#,
+            r#"{"model":{"model_name":"m"},"data":[{"data_type":"image","text":"a"}]}"#,
         ] {
             assert_eq!(kind(bad), Kind::Invalid, "{bad}");
         }
-        let many = vec![r#"{"text":"a"}"#; limit::EMBEDDING_TEXTS + 1].join(",");
+        let many = vec![r#"{"text":"a"}"#; limit::EMBEDDING_ITEMS + 1].join(",");
         assert_eq!(kind(&format!(r#"{{"model":{{"model_name":"m"}},"data":[{many}]}}"#)), Kind::Invalid);
     }
 }

@@ -273,14 +273,14 @@ impl Count {
 
 /// embedding.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Texts {
+pub(super) struct Embedding {
     pub(super) model: String,
     /// Length that the vectors shall have.
     pub(super) dim: Option<i64>,
-    pub(super) texts: Vec<String>,
+    pub(super) materials: Vec<Material>,
 }
 
-impl Texts {
+impl Embedding {
     pub(super) fn parse(args: &Object<'_>) -> Result<Self> {
         const MODELS: &[&str] = &["dense_model", "sparse_model", "tensor_model"];
         only(args, &[MODELS, &["data", "project_name", "max_retry_time"]])?;
@@ -293,7 +293,7 @@ impl Texts {
             Value::List(items) if (1..=limit::EMBEDDING_ITEMS_V2).contains(&items.len()) => items,
             _ => return Err(invalid(format!("data must be a list of 1 to {} items", limit::EMBEDDING_ITEMS_V2))),
         };
-        Ok(Self { model, dim, texts: items.into_iter().map(text).collect::<Result<_>>()? })
+        Ok(Self { model, dim, materials: items.into_iter().map(material).collect::<Result<_>>()? })
     }
 }
 
@@ -308,12 +308,13 @@ fn dense_model(mut model: Members) -> Result<(String, Option<i64>)> {
     }
 }
 
-fn text(item: Value) -> Result<String> {
+fn material(item: Value) -> Result<Material> {
     let mut item = object("an item of data", item)?;
-    let text = json::text("text", item.take("text"))?;
+    let (text, image) = (json::text("text", item.take("text"))?, json::text("image", item.take("image"))?);
     match item.0.iter().find(|(_, value)| *value != Value::Null) {
-        None => required("text", text),
         Some((member, _)) => Err(not_offered(&format!("{member} of data"))),
+        None if text.is_none() && image.is_none() => Err(missing("an item of data needs text or image")),
+        None => Ok(Material { text, image }),
     }
 }
 

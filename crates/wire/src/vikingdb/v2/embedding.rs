@@ -1,10 +1,10 @@
-//! Handler of `/api/vikingdb/embedding`: texts, by the models that the operator configured.
+//! Handler of `/api/vikingdb/embedding`: texts and images, by the models that the operator configured.
 
 use knarr_base::Result;
 use knarr_service::Service;
 use serde::Serialize;
 
-use super::convert::Texts;
+use super::convert::Embedding;
 use super::envelope;
 use crate::http::request::{Answer, Signed};
 use crate::json::{Object, invalid};
@@ -18,8 +18,8 @@ struct Item<'a> {
 }
 
 pub(super) async fn embed(service: &Service, request: &Signed) -> Result<Answer> {
-    let Texts { model, dim, texts } = Texts::parse(&Object::parse(&request.body)?)?;
-    let vectors = service.embed(&request.principal, &model, texts).await?;
+    let Embedding { model, dim, materials } = Embedding::parse(&Object::parse(&request.body)?)?;
+    let vectors = service.embed(&request.principal, &model, materials).await?;
     check_dim(&vectors, dim)?;
     Ok(Answer::Json(envelope::result(request.request_id, |out| {
         out.extend_from_slice(b"{\"data\":");

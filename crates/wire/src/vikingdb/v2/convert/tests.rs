@@ -253,12 +253,17 @@ fn index_fetches_and_counts_are_read() {
 }
 
 #[test]
-fn texts_to_embed_are_read() {
+fn what_to_embed_is_read() {
     let asked = r#"{"dense_model":{"name":"bge-m3","version":"1","dim":8},"data":[{"text":"a"},{"text":"b","image":null}],
         "project_name":"p","max_retry_time":1,"sparse_model":null}"#;
-    let expected = Texts { model: "bge-m3".into(), dim: Some(8), texts: vec!["a".into(), "b".into()] };
-    assert_eq!(with(asked, Texts::parse).expect("valid"), expected);
-    let kind = |body: &str| with(body, Texts::parse).expect_err(body);
+    let text = |text: &str| Material { text: Some(text.into()), image: None };
+    let expected = Embedding { model: "bge-m3".into(), dim: Some(8), materials: vec![text("a"), text("b")] };
+    assert_eq!(with(asked, Embedding::parse).expect("valid"), expected);
+    let images = r#"{"dense_model":{"name":"m"},"data":[{"image":"tos://b/o"},{"text":"a","image":"aGk="}]}"#;
+    let image = |text: Option<&str>, image: &str| Material { text: text.map(Into::into), image: Some(image.into()) };
+    let expected = [image(None, "tos://b/o"), image(Some("a"), "aGk=")];
+    assert_eq!(with(images, Embedding::parse).expect("valid").materials, expected);
+    let kind = |body: &str| with(body, Embedding::parse).expect_err(body);
     for missing in [
         "{}",
         r#"{"dense_model":{"name":"m"}}"#,
@@ -280,7 +285,7 @@ fn texts_to_embed_are_read() {
         r#"{"sparse_model":{"name":"m"},"data":[{"text":"a"}]}"#,
         r#"{"dense_model":{"name":"m"},"tensor_model":{"name":"t"},"data":[{"text":"a"}]}"#,
         r#"{"dense_model":{"name":"m","instruction":{"content":"x"}},"data":[{"text":"a"}]}"#,
-        r#"{"dense_model":{"name":"m"},"data":[{"image":"tos://b/o"}]}"#,
+        r#"{"dense_model":{"name":"m"},"data":[{"video":"tos://b/o"}]}"#,
         r#"{"dense_model":{"name":"m"},"data":[{"full_modal_seq":[{"text":"a"}]}]}"#,
     ] {
         assert_eq!(kind(other).kind(), Kind::Unsupported, "{other}");
@@ -301,7 +306,7 @@ proptest! {
                     let _ = super::search(by, &args);
                 }
                 let _ = (Write::upsert(&args).is_ok(), Delete::parse(&args), IndexFetch::parse(&args));
-                let _ = (Count::parse(&args), Texts::parse(&args));
+                let _ = (Count::parse(&args), Embedding::parse(&args));
             }
         }
     }
