@@ -156,7 +156,8 @@ pub const EMBEDDING_IMAGE_BYTES: usize = 5 * 1024 * 1024;
 pub const EMBEDDING_IMAGE_REQUESTS: usize = 8;
 /// Embedding calls on their way at once: each holds a blocking thread.
 pub const EMBEDDING_CALLS: usize = 16;
-/// Time a call waits for its turn before 429 / 1000029: a refusal throws away the vectors that a write's earlier calls made.
+/// Time a call waits for its turn before 429 / 1000029: a refusal throws away the vectors that a write's earlier calls
+/// made.
 pub const EMBEDDING_WAIT: Duration = Duration::from_secs(10);
 /// Time to reach a model's endpoint.
 pub const EMBEDDING_CONNECT: Duration = Duration::from_secs(3);

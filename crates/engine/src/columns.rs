@@ -1,8 +1,8 @@
 //! The Arrow layout of a table: which column of a batch is which field.
 //!
 //! A stored batch holds, in this order: `__AUTO_ID__` when the key is generated, every field of the schema in its
-//! declared order, `_seq` (row version) and `_expiry`. FORMAT.md section "Segment" repeats it to the byte. A vector that a
-//! model makes is a field among them; users do not see it.
+//! declared order, `_seq` (row version) and `_expiry`. FORMAT.md section "Segment" repeats it to the byte. A vector
+//! that a model makes is a field among them; users do not see it.
 
 use std::sync::Arc;
 

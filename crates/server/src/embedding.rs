@@ -2,7 +2,8 @@
 //!
 //! Only configured addresses are called, without redirects and without the environment's proxy, so no request decides
 //! where the server connects. Behind `https` an endpoint proves who it is, to public authorities or to those that its
-//! settings name instead (docs/decisions/0006). What comes back is bounded and checked; nothing of it is shown but numbers.
+//! settings name instead (docs/decisions/0006). What comes back is bounded and checked; nothing of it is shown but
+//! numbers.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -293,8 +294,8 @@ mod tests {
 
     const TLS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/tls/");
 
-    /// As [`endpoint`], behind TLS: the certificate is of an authority that only tests know. What went wrong, if the caller
-    /// did not come through.
+    /// As [`endpoint`], behind TLS: the certificate is of an authority that only tests know. What went wrong, if the
+    /// caller did not come through.
     fn secure_endpoint(body: &'static str) -> (String, thread::JoinHandle<Result<(), String>>) {
         use rustls::pki_types::pem::PemObject;
         use rustls::pki_types::{CertificateDer, PrivateKeyDer};

@@ -33,8 +33,8 @@ mod walk;
 pub enum Call {
     /// Whole rows: the field takes its default. Of two rows with one key the last stays.
     Upsert,
-    /// Changes to rows, which carry the key and the fields to set: the field stays as it is stored. Of two changes to one key
-    /// the later wins field by field.
+    /// Changes to rows, which carry the key and the fields to set: the field stays as it is stored. Of two changes to
+    /// one key the later wins field by field.
     Update,
 }
 

@@ -64,8 +64,8 @@ impl Table {
     /// Writes whole rows. Durable and visible when it returns. `ttl_seconds`: 0 = never.
     ///
     /// # Errors
-    /// `Busy` when the queue or the memtables are full, `DiskFull`, `WriteFailed`, `Stopped`; `Rows` for rows whose made
-    /// vectors are not made. Nothing is visible then.
+    /// `Busy` when the queue or the memtables are full, `DiskFull`, `WriteFailed`, `Stopped`; `Rows` for rows whose
+    /// made vectors are not made. Nothing is visible then.
     pub async fn upsert(&self, rows: Rows, ttl_seconds: i64) -> Result<u64> {
         rows.need_made()?;
         let schema = rows.schema();

@@ -1,5 +1,5 @@
-//! Embedding models: searches by text and image, and collections whose vectors a model makes. The model is a small endpoint
-//! of the test's process; what it was asked is kept.
+//! Embedding models: searches by text and image, and collections whose vectors a model makes. The model is a small
+//! endpoint of the test's process; what it was asked is kept.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -16,8 +16,9 @@ use crate::world::{World, create_task, eventually, fetch, missing, upsert, wait}
 
 const INDEX: &str = "idx";
 
-/// An OpenAI-compatible endpoint: the text "7" is [7, 1, 0, 0], an image [its bytes as base64, 0, 1, 0], both their sum, any
-/// other text [0, 0, 0, 1]; at "fail" it gives up, at "slow" it waits for its gate. Ends with the test's process.
+/// An OpenAI-compatible endpoint: the text "7" is [7, 1, 0, 0], an image [its bytes as base64, 0, 1, 0], both their
+/// sum, any other text [0, 0, 0, 1]; at "fail" it gives up, at "slow" it waits for its gate. Ends with the test's
+/// process.
 #[derive(Clone)]
 struct Model {
     url: String,

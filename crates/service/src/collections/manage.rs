@@ -13,12 +13,12 @@ use super::{CollectionInfo, CollectionRef, CreateCollection, UpdateCollection};
 use crate::{Principal, Service, blocking, tasks};
 
 impl Service {
-    /// Needs admin on the name. Durable on return. With `vectorize` the schema gets the vector that the model makes; its
-    /// dimension is asked of the model where `vectorize` has none.
+    /// Needs admin on the name. Durable on return. With `vectorize` the schema gets the vector that the model makes;
+    /// its dimension is asked of the model where `vectorize` has none.
     ///
     /// # Errors
-    /// `Kind::CollectionExists`, `Kind::Forbidden`, `Kind::Invalid` over a bound or for a `vectorize` that does not fit the
-    /// fields, `Kind::EmbeddingFailed` or `Kind::Busy` if the model is asked and does not answer.
+    /// `Kind::CollectionExists`, `Kind::Forbidden`, `Kind::Invalid` over a bound or for a `vectorize` that does not fit
+    /// the fields, `Kind::EmbeddingFailed` or `Kind::Busy` if the model is asked and does not answer.
     pub async fn create_collection(&self, by: &Principal, new: CreateCollection) -> Result<()> {
         by.need(Right::Admin, new.name.as_str())?;
         check_texts(&new.description, &new.aliases)?;

@@ -12,12 +12,13 @@ use crate::{Principal, Service, heavy};
 
 impl Service {
     /// Writes whole rows; a `ttl` of 0 keeps them for ever. Needs write.
-    /// All rows or none; durable and visible on return. In a collection with `vectorize` the model has made their vectors
-    /// by then.
+    /// All rows or none; durable and visible on return. In a collection with `vectorize` the model has made their
+    /// vectors by then.
     ///
     /// # Errors
-    /// `Kind::Invalid` or `Kind::InvalidKey` naming row and field, `Kind::Busy`, `Kind::Unavailable`; with `vectorize` also
-    /// `Kind::EmbeddingFailed`, `Kind::Refused`, and `Kind::Forbidden` for an image in a bucket that the key may not read.
+    /// `Kind::Invalid` or `Kind::InvalidKey` naming row and field, `Kind::Busy`, `Kind::Unavailable`; with `vectorize`
+    /// also `Kind::EmbeddingFailed`, `Kind::Refused`, and `Kind::Forbidden` for an image in a bucket that the key may
+    /// not read.
     pub async fn upsert(&self, by: &Principal, c: &CollectionRef, write: RowWrite<'_>) -> Result<()> {
         let (opened, rows) = self.rows(by, c, &write, Call::Upsert).await?;
         opened.table.upsert(rows, write.ttl).await?;

@@ -37,8 +37,8 @@ impl Inner {
     /// What a model reads of this material.
     ///
     /// # Errors
-    /// `Kind::Invalid` for an image that is too large, is not there or is not base64, `Kind::Forbidden` for one in a bucket
-    /// that the caller may not read.
+    /// `Kind::Invalid` for an image that is too large, is not there or is not base64, `Kind::Forbidden` for one in a
+    /// bucket that the caller may not read.
     pub(super) async fn input(&self, by: &Principal, material: Material) -> Result<Input> {
         let Material { text, image } = material;
         let image = match image {

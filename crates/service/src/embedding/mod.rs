@@ -125,8 +125,8 @@ impl Service {
     /// Vectors of 1 to `limit::EMBEDDING_ITEMS` texts and images, of one length. Any valid key may ask.
     ///
     /// # Errors
-    /// `Kind::Invalid` without or with too many of them, `Kind::EmbeddingFailed`, `Kind::Busy`; for images `Kind::Invalid`, and
-    /// `Kind::Forbidden` in a bucket that the key may not read.
+    /// `Kind::Invalid` without or with too many of them, `Kind::EmbeddingFailed`, `Kind::Busy`; for images
+    /// `Kind::Invalid`, and `Kind::Forbidden` in a bucket that the key may not read.
     pub async fn embed(&self, by: &Principal, model: &str, materials: Vec<Material>) -> Result<Vec<Vec<f32>>> {
         if !(1..=limit::EMBEDDING_ITEMS).contains(&materials.len()) {
             let text = format!("data must hold 1 to {} items", limit::EMBEDDING_ITEMS);

@@ -1,8 +1,8 @@
 //! `vectorize`: a collection whose vectors its model makes from a text field, an image field, or both together.
 //!
-//! The schema of such a collection has a made vector (`knarr_base::schema::MADE_VECTOR`). It is made between the decoding
-//! of a call's rows and their write: no lock is held, nothing is written unless all were made, and the write is as atomic as
-//! any other.
+//! The schema of such a collection has a made vector (`knarr_base::schema::MADE_VECTOR`). It is made between the
+//! decoding of a call's rows and their write: no lock is held, nothing is written unless all were made, and the write
+//! is as atomic as any other.
 
 use knarr_base::schema::{FieldType, Schema};
 use knarr_base::{Error, Kind, Result};
@@ -111,8 +111,8 @@ impl Sources {
 }
 
 impl Inner {
-    /// The schema of a collection that is yet to be created, with the vector that `vectorize` asks for. Without a dimension
-    /// and without the model there is none, and its rows are refused later.
+    /// The schema of a collection that is yet to be created, with the vector that `vectorize` asks for. Without a
+    /// dimension and without the model there is none, and its rows are refused later.
     pub(crate) async fn with_made_vector(&self, schema: Schema, vectorize: Option<&str>) -> Result<Schema> {
         let Some(text) = vectorize else { return Ok(schema) };
         let vectorize = Vectorize::parse(text)?;

@@ -47,8 +47,8 @@ impl OpenIndex {
     /// The query vector of a text, an image, or both, by the collection's model.
     ///
     /// # Errors
-    /// `Kind::EmbeddingFailed`, `Kind::InvalidVector` if the model's vectors do not fit the field, `Kind::Busy`; for an image
-    /// `Kind::Invalid`, and `Kind::Forbidden` in a bucket that the key may not read.
+    /// `Kind::EmbeddingFailed`, `Kind::InvalidVector` if the model's vectors do not fit the field, `Kind::Busy`; for an
+    /// image `Kind::Invalid`, and `Kind::Forbidden` in a bucket that the key may not read.
     pub async fn embed(&self, by: &Principal, material: Material) -> Result<Vec<f32>> {
         let model = model_of(self.opened.record.vectorize.as_deref(), &self.inner.models)?;
         self.inner.check_model(&model, material.image.is_some())?;
