@@ -10,8 +10,6 @@ use super::search::{AHEAD, Best, EXPECTED_MIN, FIRST_CELLS, Hit, Looked, Scorer,
 use super::{Batches, Cells, Plan, Query};
 use crate::error::Result;
 
-/// Times the rows that training found right: of few rows no cell is read to its end, and one row more costs little.
-const CARE: f32 = 1.5;
 /// Rows read before it is first asked whether they were enough.
 const FIRST_ASKED: usize = EXPECTED_MIN as usize;
 
@@ -86,7 +84,7 @@ struct Enough<'a> {
 impl<'a> Enough<'a> {
     fn new(owners: &'a Owners, cells: &Cells, query: &'a Query, plan: &Plan) -> Self {
         let (rows, allowed) = (plan.here.rows as f32, plan.here.allowed as f32);
-        let [walk, read] = cells.measured.wanted(plan).map(|rows| rows * CARE);
+        let [walk, read] = cells.measured.wanted(plan);
         let codes = cells.codes_in_vectors(plan.here, walk);
         Self { owners, query, rows, allowed, walk, read, at: FIRST_ASKED, codes, crowded: false }
     }
