@@ -167,7 +167,6 @@ impl<'a> Search<'a> {
             let asked = self.asked.iter().find(|asked| asked.cells.generation() == cells.generation());
             let asked = asked.expect("all trainings of the steps were asked");
             let mut rows = Rows { search: self, step, vectors, allowed, plan };
-
             for (number, query) in asked.queries.iter().enumerate() {
                 let bound = worst[number].map(|rank| bound(step.distance, float_of_rank(rank)));
                 let (found, looked) = rows.find(query, bound)?;

@@ -89,13 +89,12 @@ impl<'a> Enough<'a> {
         Self { owners, query, rows, allowed, walk, read, at: FIRST_ASKED, codes, crowded: false }
     }
 
-    /// True if the rows before number `at`, whose cell has this order, were enough.
+    /// True if the rows before number `at`, the first of a cell of this order, were enough.
     fn reached(&mut self, at: usize, key: f32) -> bool {
         if at < self.at {
             return false;
         }
-        // With the cell of that row itself.
-        let walked = sum_below(&self.query.order, key.next_up(), &self.owners.rows) as f32;
+        let walked = sum_below(&self.query.order, key, &self.owners.rows) as f32;
         let (read, expected) = (at as f32, walked / self.rows * self.allowed);
         if expected >= EXPECTED_MIN && read * 2.0 < expected {
             self.at = usize::MAX;

@@ -310,6 +310,13 @@ fn filters_go_through_postings() {
     table.structures_in_background();
     assert!(table.filters_ready(&fields(&["n", "city", "tags"])));
     assert_eq!(sets(), 1, "one set of fields");
+    // A line that the caller draws is held against exact numbers.
+    let city3 = Filter::In { field: "city".into(), values: Values::Str(vec!["city3".into()]), negated: false };
+    let some = nearest(100, Filter::And(vec![n_between(0, 2500), city3]), 10);
+    let passed = find(&table, &exactly(&Search { count: true, ..some.clone() })).passed().expect("counted");
+    let effort = Effort { exact_up_to: Some(passed), ..some.effort.expect("it has one") };
+    let [planned] = segments(&table, &Search { effort: Some(effort), ..some }).try_into().expect("one segment");
+    assert!(passed > 100 && (planned.way, planned.passed) == (Way::Survivors, passed), "{planned:?}");
     upsert(&table, &(0..50).map(|key| (int(key), row(key + 7000))).collect::<Vec<_>>()).expect("upserts");
     wait(table.delete((50..70).map(int).collect())).expect("deletes");
     let short: Vec<_> = (70..90).map(|key| (int(key), row(key))).collect();
@@ -359,6 +366,7 @@ fn filters_go_through_postings() {
         assert!(near.is_some(), "byte {at}: the structure is none the worse");
         // What no question came to is found by nobody; the file is made anew where one did.
         table.structures_in_background();
+        assert!(table.view.load().segments()[0].segment.nears().postings().is_some(), "byte {at}: made anew");
         check(&table, &nearest(100, n_between(30, 120), 15));
         world.tables.close();
         std::fs::write(&path, &whole).expect("writes");
