@@ -174,13 +174,13 @@ fn ask<'b>(
     let start = measure::now();
     for (at, query) in asked.iter().enumerate() {
         let allow = allow(at);
-        let (allowed, listed) = match allow {
-            Allow::Only(bits) => (bits.count(), false),
-            Allow::Few(rows) => (rows.len() as u32, true),
-            Allow::All | Allow::Each(_) => (vectors.rows(), false),
+        let allowed = match allow {
+            Allow::Only(bits) => bits.count(),
+            Allow::Few(rows) => rows.len() as u32,
+            Allow::All | Allow::Each(_) => vectors.rows(),
         };
         let here = counts(vectors.rows(), allowed);
-        let plan = cells.plan(here, here, listed, K, effort);
+        let plan = cells.plan(here, here, allow.form(), K, effort);
         let query = cells.ask(query);
         let (hits, looked) = structure.search(cells, &query, &vectors, allow, plan, None).map_err(io::Error::other)?;
         cells_read += f64::from(looked.cells);
@@ -292,7 +292,7 @@ fn filtered_by(
     let truth = Truth::compute(set, base, asked, |at| Allow::Only(&filters[at % filters.len()]))?;
     let run = ask(cells, structure, base, asked, Effort::default(), allow)?;
     let here = counts(rows, filters[0].count());
-    let plan = cells.plan(here, here, listed, K, Effort::default());
+    let plan = cells.plan(here, here, allow(0).form(), K, Effort::default());
     Ok(Filtered {
         name: name.to_owned(),
         recall: truth.recall(&run.found),

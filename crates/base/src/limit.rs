@@ -271,8 +271,6 @@ pub const SEARCH_CANDIDATES: usize = 32 * 1024;
 /// Tries of a search in one segment that leave out, one by one, found rows that newer writes hide; after them all that are
 /// hidden there are looked up.
 pub const SEARCH_TRIES: usize = 3;
-/// Listed rows that a search puts in order at once; the next ones when it comes to them.
-pub const SEARCH_SORTED_ROWS: usize = 64;
 /// Sampled rows per cell that training looks at.
 pub const INDEX_TRAIN_ROWS_PER_CELL: usize = 32;
 /// Sampled rows per cell below which there are fewer cells instead.

@@ -15,10 +15,10 @@ use knarr_base::limit;
 use knarr_base::search::Effort;
 use roaring::RoaringBitmap;
 
-use super::postings::{Answer, Passed, Test};
+use super::postings::{Answer, Arranged, Passed, Test};
 use super::score::Query;
 use super::top::{Place, float_of_rank, rank_of_float};
-use super::vector::{self, Allow, Batches, Bits, Cells, Counts, LANES, Pass, Plan, Way};
+use super::vector::{self, Allow, Batches, Bits, Cells, Counts, Form, LANES, Pass, Plan, Way};
 use crate::error::{Error, Result};
 use crate::filter::Predicate;
 use crate::table::moment::{Block, Moment};
@@ -58,6 +58,21 @@ impl Asked {
             }
         }
         all
+    }
+}
+
+/// What is known of the scalar fields of a step's segment.
+pub(super) struct Known {
+    pub(super) posted: Arc<Posted>,
+    /// `None` for a moment, while it is made.
+    arranged: Option<Arc<Arranged>>,
+}
+
+impl Known {
+    pub(super) fn of(moment: &Moment, step: &Step) -> Option<Self> {
+        let posted = moment.postings(step.held)?;
+        let arranged = step.near.arranged(&posted);
+        Some(Self { posted, arranged })
     }
 }
 
@@ -130,13 +145,13 @@ impl Ready<'_> {
 }
 
 impl<'a> Search<'a> {
-    /// Finds out which rows may be found; `posted` are the postings of the segment.
+    /// Finds out which rows may be found; `known` is of the segment.
     ///
     /// # Errors
     /// `Corrupt` if the segment is damaged where it is needed.
-    pub(super) fn ready<'s>(&'s self, step: &'s Step, posted: Option<&'s Posted>) -> Result<Ready<'s>> {
+    pub(super) fn ready<'s>(&'s self, step: &'s Step, known: Option<&'s Known>) -> Result<Ready<'s>> {
         let rows = step.near.structure.rows();
-        let (allowed, damaged) = self.allowed(step, posted)?;
+        let (allowed, damaged) = self.allowed(step, known)?;
         let counts = Counts { rows: rows.into(), allowed: allowed.count(rows).into() };
         let mut ready = Ready { step, allowed, counts, damaged };
         if step.effort.exact_up_to.is_some() || step.effort.exact_up_to_ratio.is_some() {
@@ -153,7 +168,7 @@ impl<'a> Search<'a> {
     /// `Corrupt` if the structure, or the segment, is damaged where it is needed.
     pub(super) fn find(&self, ready: &mut Ready<'_>, all: Counts, worst: &[Option<u64>]) -> Result<Offered> {
         let Near { cells, .. } = &*ready.step.near;
-        let mut plan = self.plan(ready.step, ready.counts, all, matches!(ready.allowed, Allowed::Few(_)));
+        let mut plan = self.plan(ready.step, ready.counts, all, ready.allowed.as_allow().form());
         if plan.way == Way::Survivors {
             ready.count_each()?;
             plan.here = ready.counts;
@@ -183,9 +198,9 @@ impl<'a> Search<'a> {
         Ok(Offered { rows: offered, planned })
     }
 
-    fn plan(&self, step: &Step, here: Counts, all: Counts, listed: bool) -> Plan {
+    fn plan(&self, step: &Step, here: Counts, all: Counts, form: Form) -> Plan {
         let effort = step.effort;
-        let plan = step.near.cells.plan(here, all, listed, self.most, step.vector_effort());
+        let plan = step.near.cells.plan(here, all, form, self.most, step.vector_effort());
         let few = effort.exact_up_to.is_some_and(|most| here.allowed <= most);
         let share = here.allowed as f64 / here.rows.max(1) as f64;
         if few || effort.exact_up_to_ratio.is_some_and(|most| share <= most) {
@@ -195,11 +210,11 @@ impl<'a> Search<'a> {
     }
 
     /// The rows that live and pass the filter; and whether postings were found to be damaged.
-    fn allowed<'s>(&'s self, step: &'s Step, posted: Option<&'s Posted>) -> Result<(Allowed<'s>, bool)> {
+    fn allowed<'s>(&'s self, step: &'s Step, known: Option<&'s Known>) -> Result<(Allowed<'s>, bool)> {
         if self.predicate.is_all() {
             return Ok((self.live(step)?.map_or(Allowed::All, Allowed::Bits), false));
         }
-        let damaged = match posted.map_or(Ok(None), |posted| self.posted(step, posted)) {
+        let damaged = match known.map_or(Ok(None), |known| self.posted(step, known)) {
             Ok(None) => false,
             Ok(Some(allowed)) => return Ok((allowed, false)),
             Err(error @ Error::Corrupt { .. }) => {
@@ -213,13 +228,14 @@ impl<'a> Search<'a> {
     }
 
     /// The rows that live and pass, by postings; `None` if they say nothing of this filter.
-    fn posted<'s>(&'s self, step: &'s Step, posted: &'s Posted) -> Result<Option<Allowed<'s>>> {
+    fn posted<'s>(&'s self, step: &'s Step, known: &'s Known) -> Result<Option<Allowed<'s>>> {
         let schema = self.moment.schema();
         let structure = &step.near.structure;
-        let Some(answer) = posted.postings.ask(self.predicate, schema)? else { return Ok(None) };
+        let Some(answer) = known.posted.postings.ask(self.predicate, schema)? else { return Ok(None) };
+        let arranged = known.arranged.as_deref();
         let few = if structure.may_be_listed() { Cells::few(structure.rows()) } else { 0 };
         let passed = if answer.is_exact() {
-            answer.passed(few)?
+            answer.passed(few, arranged)?
         } else {
             Passed::Bits(answer.settle(schema, || self.moment.columns(step.held))?)
         };
@@ -241,6 +257,7 @@ impl<'a> Search<'a> {
             Passed::Each(test, count) => Allowed::Each(Box::new(Each {
                 search: self,
                 step,
+                in_order: arranged.is_some(),
                 test,
                 count,
                 answer,
@@ -353,6 +370,8 @@ impl Allowed<'_> {
 pub(super) struct Each<'a> {
     search: &'a Search<'a>,
     step: &'a Step,
+    /// The test can tell rows by their places in the order of the cells.
+    in_order: bool,
     test: Test<'a>,
     /// How many pass, about.
     count: u32,
@@ -391,6 +410,31 @@ impl Pass for Each<'_> {
         passed
     }
 
+    fn in_order(&self) -> bool {
+        self.in_order
+    }
+
+    fn stretch(&self, place: usize, row: &dyn Fn(u32) -> u32, among: u64) -> u64 {
+        let mut passed = self.test.stretch(place, row, among);
+        if self.live.is_some() || !self.without.is_empty() {
+            let mut left = passed;
+            while left != 0 {
+                let lane = left.trailing_zeros();
+                left &= left - 1;
+                let row = row(lane);
+                let live = self.live.as_ref().is_none_or(|live| live.contains(row));
+                if !live || self.without.binary_search(&row).is_ok() {
+                    passed &= !(1 << lane);
+                }
+            }
+        }
+        passed
+    }
+
+    fn ahead(&self, place: usize) {
+        self.test.ahead(place);
+    }
+
     fn every(&self) -> Result<&Bits> {
         if let Some(every) = self.every.get() {
             return Ok(every);
@@ -421,7 +465,7 @@ struct Rows<'a, 'b> {
 impl Rows<'_, '_> {
     /// The best rows for a query that no newer write hides.
     fn find(&mut self, query: &vector::Query, bound: Option<f32>) -> Result<(Vec<u32>, vector::Looked)> {
-        let Near { cells, structure } = &*self.step.near;
+        let Near { cells, structure, .. } = &*self.step.near;
         let mut tried = 0;
         loop {
             let allow = self.allowed.as_allow();

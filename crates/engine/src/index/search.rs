@@ -13,7 +13,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::exact::{self, Columns};
 use super::found::{Explain, Found, Hit};
-use super::near::{self, Asked, Ready};
+use super::near::{self, Asked, Known, Ready};
 use super::post;
 use super::score::Query;
 use super::spread::{Work, spread};
@@ -235,12 +235,12 @@ impl Ranking {
         let asked = Asked::all(steps, queries);
         let search =
             near::Search { moment, blocks, predicate, queries: self.ranked.queries(), asked: &asked, most: *most };
-        let posted: Vec<_> = steps.iter().map(|step| moment.postings(step.held)).collect();
+        let known: Vec<_> = steps.iter().map(|step| Known::of(moment, step)).collect();
         let (mut ready, mut damaged) = (Vec::with_capacity(steps.len()), Vec::new());
-        for (step, posted) in steps.iter().zip(&posted) {
+        for (step, known) in steps.iter().zip(&known) {
             self.cancel.check()?;
-            if let Some(one) = self.or_scanned(search.ready(step, posted.as_deref()), step, &mut damaged)? {
-                ready.push((step, posted, one));
+            if let Some(one) = self.or_scanned(search.ready(step, known.as_ref()), step, &mut damaged)? {
+                ready.push((step, known, one));
             }
         }
         let all = ready.iter().fold(Counts::default(), |all, (_, _, one)| all + one.counts);
@@ -265,9 +265,9 @@ impl Ranking {
                 take(part, step, one, one.counts)?;
             }
         }
-        for (step, posted, one) in &ready {
-            if let Some(posted) = posted.as_ref().filter(|_| one.damaged) {
-                moment.discard_postings(step.held, posted);
+        for (step, known, one) in &ready {
+            if let Some(known) = known.as_ref().filter(|_| one.damaged) {
+                moment.discard_postings(step.held, &known.posted);
                 part.damaged = true;
             }
         }

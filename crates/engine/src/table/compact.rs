@@ -131,26 +131,10 @@ impl Table {
                     return Err(Error::Stopped);
                 }
                 let Picked { batches, places, .. } = std::mem::take(&mut picked);
-                out.write(&self.gather_on_pool(version, batches, places)?)?;
+                out.write(&gather(&version.stored, &batches, &places)?)?;
             }
         }
         out.finish()
-    }
-
-    /// The copying is done by the compute pool, behind everything that a request waits for.
-    fn gather_on_pool(
-        &self,
-        version: &Version,
-        batches: Vec<RecordBatch>,
-        places: Vec<(usize, usize)>,
-    ) -> Result<RecordBatch> {
-        let (send, receive) = std::sync::mpsc::sync_channel(1);
-        let stored = version.stored.clone();
-        self.pool.spawn(crate::compute::Lane::Background, move || {
-            // The compaction is gone if nobody receives.
-            let _ = send.send(gather(&stored, &batches, &places));
-        })?;
-        receive.recv().map_err(|_| Error::Stopped)?
     }
 
     /// Publishes the outputs in place of the inputs.

@@ -30,8 +30,10 @@ pub(super) struct Keeper {
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
-/// Priority of the threads that build structures, as `nice` counts.
-const NICENESS: i32 = 10;
+/// Priorities of the threads that nobody waits for, as `nice` counts; threads that help them inherit theirs. Compaction
+/// goes before structures, since it ends what they are built for.
+const CHORES_NICENESS: i32 = 5;
+const STRUCTURES_NICENESS: i32 = 10;
 
 #[derive(Default)]
 struct Lane {
@@ -69,8 +71,13 @@ impl Lane {
     }
 }
 
+/// Whoever waits for an answer goes first. Without the right it is only less polite.
+fn give_way(niceness: i32) {
+    let _ = rustix::process::setpriority_process(None, niceness);
+}
+
 impl Keeper {
-    /// Starts both threads. `tables` lists what is open, for the regular round.
+    /// Starts the threads. `tables` lists what is open, for the regular round.
     pub(super) fn start(tables: impl Fn() -> Vec<Arc<Table>> + Send + Sync + 'static) -> Result<Arc<Self>> {
         let tables = Arc::new(tables);
         let keeper = Arc::new(Self {
@@ -90,6 +97,7 @@ impl Keeper {
         })?;
         let (chores, all) = (keeper.clone(), tables.clone());
         keeper.spawn("chores", move || {
+            give_way(CHORES_NICENESS);
             while let Ok(next) = chores.chores.next(limit::MAINTENANCE_INTERVAL) {
                 match next {
                     Some(table) => table.upgrade().into_iter().for_each(|table| chores.keep(&table)),
@@ -102,9 +110,7 @@ impl Keeper {
         })?;
         let builder = keeper.clone();
         keeper.spawn("structures", move || {
-            // Whoever waits for an answer goes first; the threads that help inherit it. Without the right it is only
-            // less polite.
-            let _ = rustix::process::setpriority_process(None, NICENESS);
+            give_way(STRUCTURES_NICENESS);
             while let Ok(next) = builder.structures.next(limit::MEMTABLE_IDLE) {
                 match next {
                     Some(table) => table.upgrade().into_iter().for_each(|table| table.structures_in_background()),

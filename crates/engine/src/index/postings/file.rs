@@ -231,6 +231,18 @@ impl Postings {
         self.header.salt
     }
 
+    /// Checks the codes of all fields.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub(crate) fn prepare(&self) -> Result<()> {
+        self.fields.iter().try_for_each(|field| field.codes().map(|_| ()))
+    }
+
+    pub(super) fn all(&self) -> &[Field] {
+        &self.fields
+    }
+
     /// The postings of a column, if it has any.
     pub(super) fn field(&self, column: usize) -> Option<&Field> {
         self.fields.iter().find(|field| field.column() == column)

@@ -13,6 +13,7 @@
 //! The files are derived data. Damage is found when a part is first used and is an error of that call; the caller looks
 //! at every row instead ([`scan`]) and builds them anew.
 
+mod arranged;
 mod build;
 mod field;
 mod file;
@@ -35,6 +36,7 @@ pub use build::{build, indexable};
 pub use file::Postings;
 pub use scalars::Scalars;
 
+pub(crate) use self::arranged::Arranged;
 use self::plan::Plan;
 pub(crate) use self::probe::Test;
 use super::vector::Bits;
@@ -103,17 +105,17 @@ impl<'a> Answer<'a, '_> {
         self.plan.left.is_none()
     }
 
-    /// The rows of an exact answer. Up to `few` are listed.
+    /// The rows of an exact answer. Up to `few` are listed. A test can tell by place what is `arranged`.
     ///
     /// # Errors
     /// `Corrupt` if a part that is needed is damaged.
-    pub(crate) fn passed(&self, few: u32) -> Result<Passed<'a>> {
+    pub(crate) fn passed(&self, few: u32, arranged: Option<&'a Arranged>) -> Result<Passed<'a>> {
         let (step, few) = (&self.plan.step, u64::from(few));
         let most = rows::at_most(step, self.rows);
         if most > few
-            && let Some(test) = Test::new(step)?
+            && let Some(test) = Test::new(step, arranged)?
         {
-            let estimate = if step.is_counted() { most } else { test.estimate(self.rows).min(most) };
+            let estimate = self.estimate(&test)?.min(most);
             if estimate > few {
                 return Ok(Passed::Each(test, u32::try_from(estimate).unwrap_or(self.rows)));
             }
@@ -125,6 +127,15 @@ impl<'a> Answer<'a, '_> {
             Some(rows) => Passed::Few(rows),
             None => Passed::Bits(self.bits()?),
         })
+    }
+
+    /// About how many rows pass the test that the answer is.
+    fn estimate(&self, test: &Test<'_>) -> Result<u64> {
+        let step = &self.plan.step;
+        if step.is_counted() {
+            return Ok(rows::at_most(step, self.rows));
+        }
+        Ok(rows::estimate(step)?.unwrap_or_else(|| test.estimate(self.rows)))
     }
 
     /// Looks at the rows that postings did not exclude, if anything is left to be known of them.

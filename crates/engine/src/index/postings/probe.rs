@@ -4,11 +4,12 @@ use std::ops::Range;
 
 use knarr_base::limit;
 
+use super::arranged::Arranged;
 use super::field::Piece;
 use super::plan::{Runs, Step};
 use crate::error::Result;
 use crate::index::vector::LANES;
-use crate::index::vector::kernel::Kernel;
+use crate::index::vector::kernel::{Kernel, STRETCH, prefetch};
 
 /// Rows that are tested for an estimate.
 const SAMPLE: u32 = 512;
@@ -23,14 +24,43 @@ pub(crate) enum Test<'a> {
 
 impl<'a> Test<'a> {
     /// `None` if rows cannot be asked all of it.
-    pub(super) fn new(step: &Step<'a>) -> Result<Option<Self>> {
-        let every = |parts: &[Step<'a>]| parts.iter().map(Self::new).collect::<Result<Option<Vec<_>>>>();
+    pub(super) fn new(step: &Step<'a>, arranged: Option<&'a Arranged>) -> Result<Option<Self>> {
+        let every =
+            |parts: &[Step<'a>]| parts.iter().map(|part| Self::new(part, arranged)).collect::<Result<Option<Vec<_>>>>();
         Ok(match step {
             Step::Const(value) => Some(Test::Const(*value)),
             Step::And(parts) => every(parts)?.map(Test::All),
             Step::Or(parts) => every(parts)?.map(Test::Any),
-            Step::Runs(runs) => Probe::new(runs)?.map(Test::Probe),
+            Step::Runs(runs) => Probe::new(runs, arranged)?.map(Test::Probe),
         })
+    }
+
+    /// Which of the rows at `place` and after it pass, of those whose bit is set in `among`; `row` says their numbers. The
+    /// test was made with what is arranged.
+    pub(crate) fn stretch(&self, place: usize, row: &dyn Fn(u32) -> u32, among: u64) -> u64 {
+        match self {
+            Test::Const(value) => {
+                if *value {
+                    among
+                } else {
+                    0
+                }
+            }
+            Test::All(tests) => {
+                tests.iter().fold(among, |left, test| if left == 0 { 0 } else { test.stretch(place, row, left) })
+            }
+            Test::Any(tests) => tests.iter().fold(0, |found, test| found | test.stretch(place, row, among & !found)),
+            Test::Probe(probe) => probe.stretch(place, row, among),
+        }
+    }
+
+    /// Asks for the codes at `place` and after it.
+    pub(crate) fn ahead(&self, place: usize) {
+        match self {
+            Test::Const(_) => {}
+            Test::All(tests) | Test::Any(tests) => tests.iter().for_each(|test| test.ahead(place)),
+            Test::Probe(probe) => prefetch(probe.stretch_at(place)),
+        }
     }
 
     /// Which of some rows pass, of those whose bit is set in `among`.
@@ -75,6 +105,8 @@ impl<'a> Test<'a> {
 /// Tells of a row whether it has one of some values of a field.
 pub(crate) struct Probe<'a> {
     codes: &'a [[u8; 4]],
+    /// The same in the order of the cells; empty if they are not arranged.
+    arranged: &'a [u16],
     /// Codes whose values all are wanted.
     wanted: Codes,
     /// Codes of which some values are.
@@ -86,7 +118,7 @@ pub(crate) struct Probe<'a> {
 
 impl<'a> Probe<'a> {
     /// `None` if the field has no codes, or too many rows have one that does not tell.
-    pub(super) fn new(runs: &Runs<'a>) -> Result<Option<Self>> {
+    pub(super) fn new(runs: &Runs<'a>, arranged: Option<&'a Arranged>) -> Result<Option<Self>> {
         let Some(codes) = runs.field.codes()? else { return Ok(None) };
         let (each, values) = (runs.field.values_per_code(), runs.values.count());
         let (mut wanted, mut unsure, mut listed) = (Vec::new(), Vec::new(), Vec::new());
@@ -114,7 +146,24 @@ impl<'a> Probe<'a> {
         }
         listed.sort_unstable();
         let (wanted, unsure) = (Codes::of(&wanted), Codes::of(&unsure));
-        Ok(Some(Self { codes, wanted, unsure, listed, inverted: runs.inverted }))
+        let arranged = arranged.map_or(&[][..], |arranged| arranged.codes(runs.field.column()));
+        Ok(Some(Self { codes, arranged, wanted, unsure, listed, inverted: runs.inverted }))
+    }
+
+    fn stretch_at(&self, place: usize) -> &[u16; STRETCH] {
+        self.arranged[place..].first_chunk().expect("Structure::arrange leaves room after the last cell")
+    }
+
+    fn stretch(&self, place: usize, row: &dyn Fn(u32) -> u32, among: u64) -> u64 {
+        let codes = self.stretch_at(place);
+        let mut found = self.wanted.stretch(codes) & among;
+        let mut unsure = self.unsure.stretch(codes) & among & !found;
+        while unsure != 0 {
+            let lane = unsure.trailing_zeros();
+            unsure &= unsure - 1;
+            found |= u64::from(self.listed.binary_search(&row(lane)).is_ok()) << lane;
+        }
+        if self.inverted { among & !found } else { found }
     }
 
     fn lanes(&self, rows: &[u32; LANES], among: u16) -> u16 {
@@ -158,6 +207,17 @@ impl Codes {
                 within.iter().enumerate().fold(0, |mask, (lane, within)| mask | within << lane)
             }
             Codes::Some(words) => Kernel::best().allowed(codes, words),
+        }
+    }
+
+    fn stretch(&self, codes: &[u16; STRETCH]) -> u64 {
+        match self {
+            Codes::Run { count: 0, .. } => 0,
+            Codes::Run { first, count } => {
+                let number = |n: u32| u16::try_from(n).expect("limit::POSTINGS_CODES");
+                Kernel::best().within(codes, number(*first), number(count - 1))
+            }
+            Codes::Some(words) => Kernel::best().among(codes, words),
         }
     }
 }

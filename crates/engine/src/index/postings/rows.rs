@@ -11,6 +11,9 @@ use crate::index::vector::{Bits, LANES};
 
 /// So many rows of lists are added in the time in which the value of one other row is looked up.
 const ENTRIES_PER_PROBE: u64 = 2;
+/// Rows that are asked for an estimate: some more, if they do not fill blocks.
+const SAMPLE: u64 = 512;
+const ROW_BYTES: usize = size_of::<u32>();
 
 /// The rows of a segment of `rows` rows for which the step holds.
 pub(super) fn evaluate(step: &Step<'_>, rows: u32) -> Result<Bits> {
@@ -26,18 +29,41 @@ pub(super) fn list(step: &Step<'_>) -> Result<Option<Vec<u32>>> {
     match step {
         Step::Const(false) => Ok(Some(Vec::new())),
         Step::Runs(runs) if runs.only_lists() && runs.once() => list_if(runs, &[]).map(Some),
-        Step::And(parts) => {
-            let Some(at) = (0..parts.len()).min_by_key(|at| at_most(&parts[*at], u32::MAX)) else { return Ok(None) };
-            let Step::Runs(first) = &parts[at] else { return Ok(None) };
-            if !first.only_lists() || !first.once() {
-                return Ok(None);
-            }
-            let others = parts.iter().enumerate().filter(|(other, _)| *other != at);
-            let tests = others.map(|(_, part)| Test::new(part)).collect::<Result<Option<Vec<_>>>>()?;
-            tests.map(|tests| list_if(first, &tests)).transpose()
-        }
+        Step::And(parts) => Ok(shortest(parts)?.map(|(first, tests)| list_if(first, &tests)).transpose()?),
         _ => Ok(None),
     }
+}
+
+/// About how many rows a step has, by a sample of the rows of its shortest part where that comes from lists. `None`: it
+/// does not.
+pub(super) fn estimate(step: &Step<'_>) -> Result<Option<u64>> {
+    let Step::And(parts) = step else { return Ok(None) };
+    let Some((first, tests)) = shortest(parts)? else { return Ok(None) };
+    let every = first.rows.div_ceil(SAMPLE).max(1) as usize;
+    let (mut sampled, mut passed, mut skip) = (0, 0, 0);
+    first.each(|piece| {
+        let Piece::List(list) = piece else { unreachable!("Runs::only_lists said so") };
+        let blocks: Vec<&[u8]> = list.chunks(LANES * ROW_BYTES).collect();
+        for block in blocks.iter().skip(skip).step_by(every) {
+            sampled += block.len() / ROW_BYTES;
+            passing(block, &tests, |_| passed += 1);
+        }
+        skip = (skip + every - blocks.len() % every) % every;
+    })?;
+    Ok(Some(passed * first.rows / sampled.max(1) as u64))
+}
+
+/// The part of an `And` with the fewest rows, if it comes from lists without a row twice and the others can be asked of
+/// single rows; and what they ask.
+fn shortest<'s, 'a>(parts: &'s [Step<'a>]) -> Result<Option<(&'s Runs<'a>, Vec<Test<'a>>)>> {
+    let Some(at) = (0..parts.len()).min_by_key(|at| at_most(&parts[*at], u32::MAX)) else { return Ok(None) };
+    let Step::Runs(first) = &parts[at] else { return Ok(None) };
+    if !first.only_lists() || !first.once() {
+        return Ok(None);
+    }
+    let others = parts.iter().enumerate().filter(|(other, _)| *other != at);
+    let tests = others.map(|(_, part)| Test::new(part, None)).collect::<Result<Option<Vec<_>>>>()?;
+    Ok(tests.map(|tests| (first, tests)))
 }
 
 /// The rows of lists that pass all tests.
@@ -146,7 +172,7 @@ fn probes<'a>(first: &Runs<'a>, rest: &mut Vec<&Step<'a>>) -> Result<Vec<Test<'a
     let mut probes = Vec::new();
     for step in std::mem::take(rest) {
         let probe = match step {
-            Step::Runs(runs) if runs.cost > first.rows * ENTRIES_PER_PROBE => Probe::new(runs)?,
+            Step::Runs(runs) if runs.cost > first.rows * ENTRIES_PER_PROBE => Probe::new(runs, None)?,
             _ => None,
         };
         match probe {

@@ -3,6 +3,8 @@
 use arrow_buffer::BooleanBuffer;
 use roaring::RoaringBitmap;
 
+#[cfg(doc)]
+use super::Structure;
 use super::kernel::{Kernel, LANES};
 use crate::error::Result;
 
@@ -152,11 +154,31 @@ pub trait Pass {
     /// Which of some rows of the segment may be found, of those whose bit is set in `among`.
     fn lanes(&self, rows: &[u32; LANES], among: u16) -> u16;
 
+    /// True if rows can be told by where they are in the order of the cells, see [`Structure::arrange`].
+    fn in_order(&self) -> bool;
+
+    /// The same for up to 64 rows from `place` on in that order. `row` says their numbers.
+    fn stretch(&self, place: usize, row: &dyn Fn(u32) -> u32, among: u64) -> u64;
+
+    /// Asks for what [`Pass::stretch`] needs of these rows soon.
+    fn ahead(&self, place: usize);
+
     /// All of them, for whoever comes to meet most.
     ///
     /// # Errors
     /// `Corrupt` if they cannot be told.
     fn every(&self) -> Result<&Bits>;
+}
+
+/// What can be done with the rows that may be found, beside asking for single ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Nothing.
+    Asked,
+    /// They are listed.
+    Listed,
+    /// They are told quickly in the order of the cells.
+    Arranged,
 }
 
 /// The rows a search may answer with: those of a filter, less dead and expired ones, of exactly this segment.
@@ -173,6 +195,15 @@ pub enum Allow<'a> {
 }
 
 impl Allow<'_> {
+    /// For a plan.
+    pub fn form(&self) -> Form {
+        match self {
+            Allow::Few(_) => Form::Listed,
+            Allow::Each(pass) if pass.in_order() => Form::Arranged,
+            Allow::All | Allow::Only(_) | Allow::Each(_) => Form::Asked,
+        }
+    }
+
     pub(crate) fn contains(&self, row: u32) -> bool {
         match self {
             Allow::All => true,

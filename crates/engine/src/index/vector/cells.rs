@@ -3,7 +3,7 @@
 
 mod file;
 
-use std::sync::OnceLock;
+use std::cell::{Ref, RefCell};
 
 use super::Distance;
 use super::code::{Coder, Metric, Quantised};
@@ -231,14 +231,13 @@ impl Cells {
             }
         };
         let radius = self.radii.iter().sum::<f32>() / self.radii.len() as f32;
-        let (generation, slope, nearest) = (self.generation, slope * radius, nearest(&order));
-        let rest = OnceLock::new();
-        Query { generation, vector: Vec::new(), turned, length, coded, order, nearest, rest, slope, radius }
+        let (generation, slope, ranks) = (self.generation, slope * radius, RefCell::new(Ranks::new(&order)));
+        Query { generation, vector: Vec::new(), turned, length, coded, order, ranks, slope, radius }
     }
 }
 
 /// Cells that are put in order for every query; few searches look at more.
-const NEAREST: usize = 256;
+const NEAREST: usize = 64;
 
 /// An ordered pair of key and number in 64 bits: less is nearer, equal keys go by number.
 #[inline]
@@ -249,43 +248,100 @@ pub(super) fn packed(key: f32, number: u32) -> u64 {
     u64::from(ordered) << 32 | u64::from(number)
 }
 
-fn pairs(order: &[f32]) -> Vec<u64> {
-    order.iter().zip(0..).map(|(key, cell)| packed(*key, cell)).collect()
+/// The key of such a pair.
+pub(super) fn key_of(packed: u64) -> f32 {
+    let ordered = (packed >> 32) as u32;
+    f32::from_bits(if ordered >> 31 == 1 { ordered & 0x7fff_ffff } else { !ordered })
 }
 
-fn nearest(order: &[f32]) -> Vec<u64> {
-    let mut pairs = pairs(order);
-    if pairs.len() > NEAREST {
-        pairs.select_nth_unstable(NEAREST);
-        pairs.truncate(NEAREST);
+/// The cells of a query by their order, which is made as far as somebody looks.
+pub(super) struct Ranks {
+    /// [`packed`] pairs of order and number; the first of them are in order.
+    pairs: Vec<u64>,
+    ranked: usize,
+    /// By cell, as far as somebody asked.
+    ranks: Vec<u32>,
+    known: usize,
+}
+
+impl Ranks {
+    fn new(order: &[f32]) -> Self {
+        let pairs = order.iter().zip(0..).map(|(key, cell)| packed(*key, cell)).collect();
+        Self { pairs, ranked: 0, ranks: Vec::new(), known: 0 }
     }
-    pairs.sort_unstable();
-    pairs
+
+    /// Cells that are in order.
+    pub(super) fn ranked(&self) -> usize {
+        self.ranked
+    }
+
+    /// Puts so many cells in order, or twice as many as are, so that whoever comes to look at all sorts little twice.
+    fn rank(&mut self, count: usize) {
+        if count > self.ranked {
+            let more = count.max(2 * self.ranked).max(NEAREST) - self.ranked;
+            self.ranked = sort_more(&mut self.pairs, self.ranked, more);
+        }
+    }
+
+    fn know(&mut self) {
+        self.ranks.resize(self.pairs.len(), u32::MAX);
+        for (pair, rank) in self.pairs[..self.ranked].iter().zip(0u32..).skip(self.known) {
+            self.ranks[*pair as u32 as usize] = rank;
+        }
+        self.known = self.ranked;
+    }
+
+    /// The cell of a rank below [`Ranks::ranked`], and its order.
+    pub(super) fn cell(&self, rank: usize) -> usize {
+        self.pairs[rank] as u32 as usize
+    }
+
+    pub(super) fn key(&self, rank: usize) -> f32 {
+        key_of(self.pairs[rank])
+    }
+
+    /// The other way round, see [`Query::ranks`]. Greater than any for cells that are in no order yet.
+    pub(super) fn rank_of(&self, cell: u16) -> usize {
+        self.ranks[usize::from(cell)] as usize
+    }
+}
+
+/// Puts the next `count` of what is in no order after the first `done` in order. How many are then.
+fn sort_more(order: &mut [u64], done: usize, count: usize) -> usize {
+    let rest = &mut order[done..];
+    let count = count.min(rest.len());
+    if count < rest.len() {
+        rest.select_nth_unstable(count);
+    }
+    rest[..count].sort_unstable();
+    done + count
 }
 
 impl Query {
+    /// At least the first `count` cells in their order.
+    pub(super) fn rank(&self, count: usize) -> Ref<'_, Ranks> {
+        self.ranks.borrow_mut().rank(count);
+        self.ranks.borrow()
+    }
+
+    /// The same, and of these the ranks by cell.
+    pub(super) fn ranks(&self, count: usize) -> Ref<'_, Ranks> {
+        let mut ranks = self.ranks.borrow_mut();
+        ranks.rank(count);
+        ranks.know();
+        drop(ranks);
+        self.ranks.borrow()
+    }
+
     /// The cell that is looked at as the `at`-th, as a [`packed`] pair of its order and its number.
     pub(super) fn ranked(&self, at: usize) -> Option<u64> {
-        match self.nearest.get(at) {
-            Some(pair) => Some(*pair),
-            None if at < self.order.len() => self.rest().get(at - self.nearest.len()).copied(),
-            None => None,
-        }
+        self.rank(at + 1).pairs.get(at).copied()
     }
 
     /// The same, if it costs nothing to say.
     pub(super) fn ranked_soon(&self, at: usize) -> Option<u64> {
-        self.nearest.get(at).copied()
-    }
-
-    fn rest(&self) -> &[u64] {
-        self.rest.get_or_init(|| {
-            let mut rest = pairs(&self.order);
-            let last = self.nearest.last().copied();
-            rest.retain(|pair| Some(*pair) > last);
-            rest.sort_unstable();
-            rest
-        })
+        let ranks = self.ranks.borrow();
+        ranks.pairs[..ranks.ranked].get(at).copied()
     }
 }
 
@@ -312,10 +368,7 @@ pub struct Query {
     pub(super) coded: Quantised,
     /// Per cell: the least key that its rows may well have.
     pub(super) order: Vec<f32>,
-    /// The first [`NEAREST`] cells by their order, as [`packed`] pairs, ascending.
-    nearest: Vec<u64>,
-    /// The others, once a search has come to them.
-    rest: OnceLock<Vec<u64>>,
+    ranks: RefCell<Ranks>,
     /// What one more radius of reach is worth in keys.
     pub(super) slope: f32,
     /// Of the cells, on average.

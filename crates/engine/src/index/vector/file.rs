@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 
-use super::kernel::{GROUP, LANES, Width, prefetch_bytes};
+use super::kernel::{GROUP, LANES, STRETCH, Width, prefetch};
 use super::{Cells, Distance, code_of, distance_of};
 use crate::disk::{Disk, DiskFile};
 use crate::error::{Error, Result};
@@ -209,6 +209,8 @@ pub(super) struct Owners {
 
 /// The coded rows of one cell.
 pub(super) struct CellView<'a> {
+    /// Place of its first row in [`Structure::arrange`].
+    pub(super) place: usize,
     /// Rows without the padding of the last block.
     pub(super) rows: usize,
     lines: &'a [u8],
@@ -219,6 +221,16 @@ impl CellView<'_> {
     /// The lanes of a block that have a row.
     pub(super) fn lanes(&self, block: usize) -> u16 {
         u16::MAX >> (LANES * (block + 1)).saturating_sub(self.rows)
+    }
+
+    /// The rows of up to 64 from number `at` on.
+    pub(super) fn stretch(&self, at: usize) -> u64 {
+        u64::MAX >> STRETCH.saturating_sub(self.rows - at)
+    }
+
+    /// A row number.
+    pub(super) fn row(&self, at: usize) -> u32 {
+        word(self.lines, at * 4)
     }
 
     /// The row numbers of a block; lanes from [`CellView::rows`] on repeat the last row.
@@ -307,7 +319,7 @@ impl Structure {
     /// Asks for the first bytes of a cell that is read soon: codes, or row numbers.
     pub(super) fn ahead(&self, cell: usize, codes: bool) {
         let start = if codes { self.blocks_of(cell) } else { self.lines_of(cell) };
-        prefetch_bytes(&start[..AHEAD_BYTES.min(start.len())]);
+        prefetch(&start[..AHEAD_BYTES.min(start.len())]);
     }
 
     /// True if [`Allow::Few`](super::Allow::Few) costs no more than it says: [`Structure::prepare`] was called.
@@ -321,6 +333,42 @@ impl Structure {
     /// `Corrupt`.
     pub(crate) fn prepare(&self) -> Result<()> {
         self.owners().map(|_| ())
+    }
+
+    /// A number of each row in the order of the cells, for whoever reads cells: where a [`Pass`](super::Pass) finds them.
+    /// Cells begin at multiples of 16; after the last one there is room for 64 to be read.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub(crate) fn arrange(&self, number_of: impl Fn(u32) -> u16) -> Result<Box<[u16]>> {
+        let mut arranged = vec![0; self.header.blocks as usize * LANES + STRETCH].into_boxed_slice();
+        for cell in 0..self.header.cells as usize {
+            let view = self.cell(cell)?;
+            for at in 0..view.rows {
+                arranged[view.place + at] = number_of(view.row(at));
+            }
+        }
+        Ok(arranged)
+    }
+
+    /// The row at a place of it; its cell was read.
+    pub(super) fn row_at(&self, place: usize) -> u32 {
+        word(&self.map, LINE + place * size_of::<u32>())
+    }
+
+    /// Asks for that.
+    pub(super) fn row_ahead(&self, place: usize) {
+        prefetch(&self.map[LINE + place * size_of::<u32>()..][..1]);
+    }
+
+    /// Asks for where a cell is.
+    pub(super) fn table_ahead(&self, cell: usize) {
+        prefetch(&self.map[self.header.table_at() + cell * CELL_ENTRY_BYTES..][..1]);
+    }
+
+    /// Where the rows of a cell are in it.
+    pub(super) fn place(&self, cell: usize) -> usize {
+        self.entry(cell).0 * LANES
     }
 
     /// The cell of every row, in two bytes of memory for each. Read from the file when it is first asked for.
@@ -362,10 +410,11 @@ impl Structure {
     }
 
     pub(super) fn cell(&self, cell: usize) -> Result<CellView<'_>> {
-        let (_, rows, crc) = self.entry(cell);
+        let (first, rows, crc) = self.entry(cell);
         let (lines, blocks) = (self.lines_of(cell), self.blocks_of(cell));
-        let view = CellView { rows, lines, blocks };
-        if !self.verified[cell].load(Ordering::Relaxed) {
+        let view = CellView { place: first * LANES, rows, lines, blocks };
+        // What a cell each of whose rows has an owner looks like was checked.
+        if self.owners.get().is_none() && !self.verified[cell].load(Ordering::Relaxed) {
             if crc32c::crc32c_append(crc32c::crc32c(lines), blocks) != crc {
                 return Err(Error::corrupt(&self.what, format!("checksum of cell {cell}")));
             }

@@ -16,6 +16,7 @@ mod build;
 mod cells;
 mod code;
 mod crew;
+mod enough;
 mod file;
 pub(super) mod kernel;
 mod merge;
@@ -24,11 +25,12 @@ mod rotate;
 mod search;
 mod sift;
 mod train;
+mod walk;
 
 #[cfg(test)]
 mod tests;
 
-pub use allow::{Allow, Bits, Pass};
+pub use allow::{Allow, Bits, Form, Pass};
 pub use batches::Batches;
 pub use build::build;
 pub use cells::{Cells, Query};

@@ -2,9 +2,7 @@
 
 use knarr_base::limit;
 
-#[cfg(doc)]
-use super::Allow;
-use super::Cells;
+use super::{Cells, Form};
 
 /// What a search may spend: the vendor's `hnsw_sef`, times `scale_k`. The rows that are read at most grow with it in
 /// proportion, from what training found right for the default; on a walk through cells more never reads fewer.
@@ -86,17 +84,21 @@ pub(super) struct Facts {
     pub(super) dim: usize,
     /// Cells that the structure would read.
     pub(super) cells: f32,
-    /// Rows of them that may be found.
+    /// Rows of them.
+    pub(super) walked: f32,
+    /// Of these, rows that may be found.
     pub(super) read: f32,
-    /// The rows that may be found are listed.
-    pub(super) listed: bool,
+    /// Of the rows that may be found.
+    pub(super) form: Form,
 }
 
 /// Nanoseconds, about: reading a vector somewhere in memory and scoring it, per row and per dimension; opening a cell
-/// and asking which of its rows may be found; reading a code, per row and per dimension; finding the cell of a listed row
-/// and putting the rows in order. Only their proportions matter.
+/// and asking which of its rows may be found; the same where they are told in the order of the cells, per cell and per row;
+/// reading a code, per row and per dimension; finding the cell of a listed row and putting the rows in order. Only their
+/// proportions matter.
 const VECTOR: (f32, f32) = (30.0, 0.4);
 const CELL: f32 = 250.0;
+const TOLD: (f32, f32) = (25.0, 0.15);
 const CODE: (f32, f32) = (4.0, 0.03);
 const ORDER: f32 = 8.0;
 
@@ -105,11 +107,16 @@ const LISTED: u32 = 80;
 
 /// Decides, and says why.
 pub(super) fn plan(facts: Facts) -> (Way, &'static str) {
-    let Facts { allowed, k, dim, cells, read, listed } = facts;
+    let Facts { allowed, k, dim, cells, walked, read, form } = facts;
+    let listed = form == Form::Listed;
     let vector = VECTOR.0 + VECTOR.1 * dim as f32;
     let survivors = allowed as f32 * vector;
     let nearest = if listed { allowed as f32 * ORDER + read * vector } else { f32::INFINITY };
-    let through_cells = cells * CELL + read * (CODE.0 + CODE.1 * dim as f32);
+    let through_cells = if form == Form::Arranged {
+        cells * TOLD.0 + walked * TOLD.1 + read * vector
+    } else {
+        cells * CELL + read * (CODE.0 + CODE.1 * dim as f32)
+    };
     if survivors <= through_cells.min(nearest) {
         (Way::Survivors, "so few rows may be found that scoring each is quickest")
     } else if k >= allowed as usize / 4 {
@@ -140,12 +147,12 @@ impl Cells {
         share(some) > 1.25 * share(all)
     }
 
-    /// Decides for one of the segments whose best `k` rows together are wanted. `listed`: the rows that may be found come
-    /// as [`Allow::Few`].
-    pub fn plan(&self, here: Counts, all: Counts, listed: bool, k: usize, effort: Effort) -> Plan {
+    /// Decides for one of the segments whose best `k` rows together are wanted.
+    pub fn plan(&self, here: Counts, all: Counts, form: Form, k: usize, effort: Effort) -> Plan {
         let share = (self.measured.share(all.allowed as f32, k) * effort.times()).min(1.0);
-        let (cells, read) = (share * (self.count() as u64).min(here.rows) as f32, share * here.allowed as f32);
-        let (way, why) = plan(Facts { allowed: here.allowed, k, dim: self.dim(), cells, read, listed });
+        let cells = share * (self.count() as u64).min(here.rows) as f32;
+        let (walked, read) = (share * here.rows as f32, share * here.allowed as f32);
+        let (way, why) = plan(Facts { allowed: here.allowed, k, dim: self.dim(), cells, walked, read, form });
         Plan { here, all, k, effort, way, why }
     }
 }

@@ -1,17 +1,13 @@
 //! Searching few rows: those in the cells nearest to the query are scored, the nearest first.
 
-use knarr_base::limit;
-
-use super::cells::packed;
+use super::cells::Ranks;
 use super::code::Metric;
+use super::enough::Enough;
 use super::file::{Owners, Structure};
-use super::kernel::{prefetch, sum_below};
-use super::search::{AHEAD, Best, EXPECTED_MIN, FIRST_CELLS, Hit, Looked, Scorer, key_of};
+use super::kernel::prefetch;
+use super::search::{AHEAD, Best, FIRST_CELLS, Hit, Looked, Scorer};
 use super::{Batches, Cells, Plan, Query};
 use crate::error::Result;
-
-/// Rows read before it is first asked whether they were enough.
-const FIRST_ASKED: usize = EXPECTED_MIN as usize;
 
 impl Structure {
     /// The best of the listed rows, none of them twice. No code is read: what the cells are for is the order alone. `None`
@@ -23,101 +19,109 @@ impl Structure {
         vectors: &Batches<'_>,
         rows: &[u32],
         plan: Plan,
-        mut best: Best,
+        best: Best,
     ) -> Result<Option<(Vec<Hit>, Looked)>> {
-        let owners = self.owners()?;
-        let mut order: Vec<u64> =
-            rows.iter().map(|row| packed(query.order[usize::from(owners.cells[*row as usize])], *row)).collect();
-        let (metric, distance) = (Metric::from(cells.distance()), cells.distance());
-        let scorer = Scorer::new(distance, &query.vector);
-        let slack = plan.effort.slack(&cells.measured);
-        let mut enough = Enough::new(owners, cells, query, &plan);
-        let (mut looked, mut sorted, mut last) = (Looked::default(), 0, None);
-        for at in 0..order.len() {
-            if at == sorted {
-                sorted =
-                    sort_more(&mut order, at, limit::SEARCH_SORTED_ROWS.max(enough.at.max(best.k).saturating_sub(at)));
-                order[at..sorted].iter().take(AHEAD).for_each(|pair| prefetch(vectors.get(*pair as u32)));
+        let enough = Enough::new(&cells.measured, &plan);
+        let mut sift = Sift {
+            owners: self.owners()?,
+            cells,
+            query,
+            vectors,
+            scorer: Scorer::new(cells.distance(), &query.vector),
+            slack: plan.effort.slack(&cells.measured),
+            codes: cells.codes_in_vectors(plan.here, enough.walk()),
+            enough,
+            best,
+            scored: 0,
+            walked: 0,
+            passed: 0,
+        };
+        let (mut ranked, mut some) = (sift.enough.cells(cells.count()), Vec::new());
+        while sift.passed < cells.count() {
+            let ranks = query.ranks(ranked);
+            let ahead = sift.passed..ranks.ranked();
+            let place = |row: &u32| (ranks.rank_of(sift.owners.cells[*row as usize]), *row);
+            some.clear();
+            some.extend(rows.iter().map(place).filter(|(rank, _)| ahead.contains(rank)));
+            some.sort_unstable();
+            match sift.read(&some, &ranks) {
+                End::Reached => break,
+                End::Crowded => return Ok(None),
+                End::None => ranked = 2 * ahead.end,
             }
-            let (key, row) = (key_of(order[at]), order[at] as u32);
-            let cell = Some(owners.cells[row as usize]);
-            // All rows of a cell have its order: an end lies between two of them, as in a walk.
-            if std::mem::replace(&mut last, cell) != cell {
-                // A comparison with NaN is false: rows of cells of no known order are read.
-                let beyond = || looked.cells >= FIRST_CELLS && key >= query.reach(metric, best.limit(), slack);
-                if best.full() && (beyond() || enough.reached(at, key)) {
-                    break;
-                }
-                if enough.crowded {
-                    return Ok(None);
-                }
-                looked.cells += 1;
-            }
-            order[..sorted].get(at + AHEAD).into_iter().for_each(|pair| prefetch(vectors.get(*pair as u32)));
-            best.offer(scorer.key(vectors.get(row)), row);
-            looked.scored += 1;
         }
-        // Their rows were, but no cell itself.
-        (looked.cells, looked.rows) = (0, looked.scored);
-        Ok(Some((best.hits(distance), looked)))
+        let looked = Looked { cells: 0, rows: sift.scored, scored: sift.scored };
+        Ok(Some((sift.best.hits(cells.distance()), looked)))
     }
 }
 
-/// When enough of the listed rows was read: as in a walk through the cells, but what was walked is asked seldom.
-struct Enough<'a> {
+/// Why no more rows are read.
+#[derive(PartialEq, Eq)]
+enum End {
+    None,
+    Reached,
+    Crowded,
+}
+
+struct Sift<'a> {
     owners: &'a Owners,
+    cells: &'a Cells,
     query: &'a Query,
-    /// Rows of the segment, and of the list.
-    rows: f32,
-    allowed: f32,
-    /// Rows to walk, as if all could be found, and to read.
-    walk: f32,
-    read: f32,
-    /// Rows read before it is asked again. Never, if the filter leaves few rows near the query: what was measured near
-    /// sampled rows then says nothing.
-    at: usize,
-    /// What reading codes instead costs, in vectors, and whether that is less.
+    vectors: &'a Batches<'a>,
+    scorer: Scorer<'a>,
+    slack: f32,
+    enough: Enough,
+    /// What reading codes instead costs, in vectors.
     codes: f32,
-    crowded: bool,
+    best: Best,
+    scored: u32,
+    /// Cells of the query's order that were passed, and the rows in them.
+    passed: usize,
+    walked: u32,
 }
 
-impl<'a> Enough<'a> {
-    fn new(owners: &'a Owners, cells: &Cells, query: &'a Query, plan: &Plan) -> Self {
-        let (rows, allowed) = (plan.here.rows as f32, plan.here.allowed as f32);
-        let [walk, read] = cells.measured.wanted(plan);
-        let codes = cells.codes_in_vectors(plan.here, walk);
-        Self { owners, query, rows, allowed, walk, read, at: FIRST_ASKED, codes, crowded: false }
+impl Sift<'_> {
+    /// Scores the listed rows of some cells: `(rank, row)`, in order.
+    fn read(&mut self, rows: &[(usize, u32)], ranks: &Ranks) -> End {
+        rows.iter().take(AHEAD).for_each(|(_, row)| prefetch(self.vectors.get(*row)));
+        for (at, (rank, row)) in rows.iter().enumerate() {
+            if *rank >= self.passed {
+                // All rows of a cell have its order: an end lies between two cells, as in a walk.
+                self.pass(*rank, ranks);
+                let end = self.end(Some(ranks.key(*rank)));
+                if end != End::None {
+                    return end;
+                }
+                self.pass(*rank + 1, ranks);
+            }
+            rows.get(at + AHEAD).into_iter().for_each(|(_, row)| prefetch(self.vectors.get(*row)));
+            self.best.offer(self.scorer.key(self.vectors.get(*row)), *row);
+            self.scored += 1;
+        }
+        self.pass(ranks.ranked(), ranks);
+        self.end(None)
     }
 
-    /// True if the rows before number `at`, the first of a cell of this order, were enough.
-    fn reached(&mut self, at: usize, key: f32) -> bool {
-        if at < self.at {
-            return false;
-        }
-        let walked = sum_below(&self.query.order, key, &self.owners.rows) as f32;
-        let (read, expected) = (at as f32, walked / self.rows * self.allowed);
-        if expected >= EXPECTED_MIN && read * 2.0 < expected {
-            self.at = usize::MAX;
-            return false;
-        }
-        // As many again for each part of the walk, if they lie as close together there.
-        self.crowded = read * (self.walk / walked.max(1.0) - 1.0) > 2.0 * self.codes;
-        let rarer = (expected / read).max(1.0);
-        let wanted = self.read * rarer * rarer;
-        // Where both will be reached, if the rows lie on as closely.
-        let next = wanted.max(read * self.walk / walked.max(1.0)).ceil() as usize;
-        self.at = next.clamp(at + at / 4, at * 4);
-        walked >= self.walk && read >= wanted
+    fn pass(&mut self, rank: usize, ranks: &Ranks) {
+        let rows = |rank| self.owners.rows[ranks.cell(rank)];
+        self.walked += (self.passed..rank).map(rows).sum::<u32>();
+        self.passed = self.passed.max(rank);
     }
-}
 
-/// Puts the next `count` of what is in no order after the first `done` in order. How many are then.
-fn sort_more(order: &mut [u64], done: usize, count: usize) -> usize {
-    let rest = &mut order[done..];
-    let count = count.min(rest.len());
-    if count < rest.len() {
-        rest.select_nth_unstable(count);
+    /// Asked before a cell with listed rows, whose order is `next`.
+    fn end(&mut self, next: Option<f32>) -> End {
+        let reached = self.enough.reached(self.walked, self.scored);
+        // A comparison with NaN is false: rows of cells of no known order are read.
+        let beyond = |key| {
+            let metric = Metric::from(self.cells.distance());
+            self.passed >= FIRST_CELLS as usize && key >= self.query.reach(metric, self.best.limit(), self.slack)
+        };
+        if self.best.full() && (reached || next.is_some_and(beyond)) {
+            End::Reached
+        } else if !self.enough.against && self.enough.crowded(self.walked, self.scored, self.codes) {
+            End::Crowded
+        } else {
+            End::None
+        }
     }
-    rest[..count].sort_unstable();
-    done + count
 }

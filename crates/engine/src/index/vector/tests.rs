@@ -77,13 +77,13 @@ impl World {
 
     fn find(&self, query: &[f32], allow: Allow<'_>, k: usize, effort: Effort) -> (Vec<Hit>, Looked) {
         let rows = self.structure.rows();
-        let (allowed, listed) = match allow {
-            Allow::Only(bits) => (bits.count(), false),
-            Allow::Few(listed) => (listed.len() as u32, true),
-            Allow::All | Allow::Each(_) => (rows, false),
+        let allowed = match allow {
+            Allow::Only(bits) => bits.count(),
+            Allow::Few(listed) => listed.len() as u32,
+            Allow::All | Allow::Each(_) => rows,
         };
         let here = counts(rows, allowed);
-        self.by(query, allow, self.cells.plan(here, here, listed, k, effort))
+        self.by(query, allow, self.cells.plan(here, here, allow.form(), k, effort))
     }
 
     /// Through the cells, whatever the plan would be.
@@ -178,12 +178,28 @@ fn recall_has_a_floor_under_every_filter() {
     }
 }
 
-/// Rows that are told one by one, and how often all were asked for.
-struct Told(Bits, std::cell::Cell<u32>);
+/// Rows that are told one by one, and how often all were asked for; also in the order of the cells, if they are arranged.
+struct Told(Bits, std::cell::Cell<u32>, Option<Box<[u16]>>);
 
 impl Pass for Told {
     fn lanes(&self, rows: &[u32; LANES], among: u16) -> u16 {
         self.0.lanes(rows, among)
+    }
+
+    fn in_order(&self) -> bool {
+        self.2.is_some()
+    }
+
+    fn stretch(&self, place: usize, row: &dyn Fn(u32) -> u32, among: u64) -> u64 {
+        let arranged = &self.2.as_ref().unwrap()[place..place + 64];
+        let told = (0..64).filter(|lane| arranged[*lane] == 1).fold(0, |told, lane| told | 1u64 << lane) & among;
+        let rows = (0..64).filter(|lane| among >> lane & 1 == 1 && self.0.contains(row(*lane)));
+        assert_eq!(told, rows.fold(0, |told, lane| told | 1 << lane), "a number for each row, where it is");
+        told
+    }
+
+    fn ahead(&self, place: usize) {
+        assert!(place < self.2.as_ref().unwrap().len());
     }
 
     fn every(&self) -> Result<&Bits, Error> {
@@ -207,19 +223,50 @@ fn rows_told_one_by_one_are_found_as_by_bits() {
         };
         for share in [0.9, 0.3, 0.05] {
             let bits = Bits::of(rows, |_| (random.below(1000) as f64) < share * 1000.0);
-            let told = Told(bits.clone(), Default::default());
+            let told = Told(bits.clone(), Default::default(), None);
             for query in vectors(10, dim, 12, 2).chunks(dim) {
                 both(query, &told);
             }
             assert!(told.1.get() == 0 || share < 0.9, "{distance:?}, {share}: few cells are read");
             let query = &vectors(1, dim, 12, 2)[..];
-            let told = Told(toward(&world, query, share, false), Default::default());
+            let told = Told(toward(&world, query, share, false), Default::default(), None);
             both(query, &told);
         }
         let query = vectors(1, dim, 12, 2);
-        let told = Told(toward(&world, &query, 0.05, false), Default::default());
+        let told = Told(toward(&world, &query, 0.05, false), Default::default(), None);
         both(&query, &told);
         assert!(told.1.get() > 0, "{distance:?}: the rows that pass are far away");
+    }
+}
+
+/// In the order of the cells it is known of all rows before one is read: few are scored at once, of many the codes are read.
+#[test]
+fn rows_told_in_the_order_of_the_cells_are_found() {
+    for distance in DISTANCES {
+        let (dim, rows) = (16, 20_000u32);
+        let world = World::new(distance, dim, vectors(rows as usize, dim, 12, 1), 64);
+        let mut random = Random::new(3);
+        for share in [0.9, 0.3, 0.05, 0.01] {
+            let bits = Bits::of(rows, |_| (random.below(1000) as f64) < share * 1000.0);
+            let arranged = world.structure.arrange(|row| bits.contains(row).into()).unwrap();
+            let told = Told(bits.clone(), Default::default(), Some(arranged));
+            let here = counts(rows, bits.count());
+            let plan = |effort| Plan { way: Way::Cells, ..world.cells.plan(here, here, Form::Arranged, K, effort) };
+            let mut found = 0;
+            for query in vectors(20, dim, 12, 2).chunks(dim) {
+                let whole = world.exact(query, Allow::Only(&bits), K);
+                let (hits, looked) = world.by(query, Allow::Each(&told), plan(Effort::default()));
+                found += hits.iter().filter(|hit| whole.contains(hit)).count();
+                assert!(
+                    looked.rows < bits.count() && looked.scored <= looked.rows,
+                    "{distance:?}, {share}: {looked:?}"
+                );
+                let at_once = looked.scored == looked.rows;
+                assert!(at_once == (share < 0.02) || share == 0.05, "{distance:?}, {share}: {looked:?}");
+            }
+            assert!(found >= 190, "{distance:?}, {share}: {found} of 200");
+            assert_eq!(told.1.get(), 0, "all are never asked for");
+        }
     }
 }
 
@@ -249,7 +296,7 @@ fn listed_rows_are_found_whatever_their_order() {
         let mut listed: Vec<u32> = (0..rows).filter(|_| random.below(60) == 0).collect();
         let bits = Bits::of(rows, |row| listed.binary_search(&row).is_ok());
         let here = counts(rows, bits.count());
-        let plan = |way, effort| Plan { way, ..world.cells.plan(here, here, true, K, effort) };
+        let plan = |way, effort| Plan { way, ..world.cells.plan(here, here, Form::Listed, K, effort) };
         for query in vectors(10, dim, 12, 2).chunks(dim) {
             let whole = world.exact(query, Allow::Only(&bits), K);
             let (hits, looked) = world.by(query, Allow::Few(&listed), plan(Way::Nearest, Effort::new(1e9, 1.0)));
@@ -408,7 +455,7 @@ fn other_cells_are_refused() {
     let world = World::new(Distance::L2, 8, vectors(500, 8, 3, 1), 4);
     let others = Cells::train(Distance::L2, 8, vectors(500, 8, 3, 1), 4, 6, &crew()).unwrap();
     let asked = others.ask(&[0.0; 8]);
-    let plan = others.plan(counts(500, 500), counts(500, 500), false, 1, Effort::default());
+    let plan = others.plan(counts(500, 500), counts(500, 500), Form::Asked, 1, Effort::default());
     for cells in [&world.cells, &others] {
         let found = world.structure.search(cells, &asked, &world.batches(), Allow::All, plan, None);
         assert!(matches!(found, Err(Error::Corrupt { .. })));
@@ -523,17 +570,23 @@ fn a_failing_disk_is_told_and_leaves_no_structure() {
 
 #[test]
 fn plans_follow_from_what_each_way_costs() {
-    let facts = |allowed, k, cells, read, listed| super::plan::Facts { allowed, k, dim: 128, cells, read, listed };
+    let facts = |allowed, k, cells, read, form| {
+        let walked = cells * 61.0;
+        super::plan::Facts { allowed, k, dim: 128, cells, walked, read, form }
+    };
     for (facts, way) in [
-        (facts(1_000_000, 10, 20.0, 2000.0, false), Way::Cells),
-        (facts(30_000, 10, 60.0, 500.0, false), Way::Cells),
-        (facts(300, 10, 800.0, 60.0, false), Way::Survivors),
-        (facts(0, 10, 0.0, 0.0, false), Way::Survivors),
-        (facts(1_000_000, 5000, 1000.0, 100_000.0, false), Way::Cells),
-        (facts(10_000, 5000, 10.0, 100.0, false), Way::Survivors),
-        (facts(3000, 10, 200.0, 150.0, true), Way::Nearest),
-        (facts(3000, 1000, 200.0, 150.0, true), Way::Survivors),
-        (facts(30, 10, 1500.0, 30.0, true), Way::Survivors),
+        (facts(1_000_000, 10, 20.0, 2000.0, Form::Asked), Way::Cells),
+        (facts(30_000, 10, 60.0, 500.0, Form::Asked), Way::Cells),
+        (facts(300, 10, 800.0, 60.0, Form::Asked), Way::Survivors),
+        (facts(0, 10, 0.0, 0.0, Form::Asked), Way::Survivors),
+        (facts(1_000_000, 5000, 1000.0, 100_000.0, Form::Asked), Way::Cells),
+        (facts(10_000, 5000, 10.0, 100.0, Form::Asked), Way::Survivors),
+        (facts(3000, 10, 200.0, 150.0, Form::Listed), Way::Nearest),
+        (facts(3000, 1000, 200.0, 150.0, Form::Listed), Way::Survivors),
+        (facts(30, 10, 1500.0, 30.0, Form::Listed), Way::Survivors),
+        (facts(750, 10, 300.0, 55.0, Form::Arranged), Way::Cells),
+        (facts(750, 200, 300.0, 55.0, Form::Arranged), Way::Survivors),
+        (facts(75, 10, 1500.0, 30.0, Form::Arranged), Way::Survivors),
     ] {
         let plan = super::plan::plan(facts);
         assert_eq!(plan.0, way, "{facts:?}: {}", plan.1);
@@ -541,7 +594,7 @@ fn plans_follow_from_what_each_way_costs() {
     let world = World::new(Distance::L2, 16, vectors(3000, 16, 5, 1), 30);
     let way = |allowed, k| {
         let here = counts(3000, allowed);
-        world.cells.plan(here, here, false, k, Effort::default()).way
+        world.cells.plan(here, here, Form::Asked, k, Effort::default()).way
     };
     assert_eq!((way(3000, 10), way(3000, 3000), way(5, 10)), (Way::Cells, Way::Survivors, Way::Survivors));
 }

@@ -55,8 +55,8 @@ impl Table {
                 None if large.iter().all(|held| prepared(&held.segment, distance)) => {
                     return self.mark_ready(kind, &cells);
                 }
-                // What was found damaged is built anew.
-                None => {}
+                // What was found damaged is built anew: structures above, the next time.
+                None => self.build_all_postings()?,
             }
         }
         Ok(())
@@ -154,8 +154,10 @@ impl Table {
                 if !is_large(segment) {
                     continue;
                 }
-                let prepared = self.prepare_structure(&cells, segment, inputs, |input| moves.of(input, &rows));
-                self.note_unprepared(segment, prepared)?;
+                let made = self.prepare_structure(&cells, segment, inputs, |input| moves.of(input, &rows));
+                self.note_unprepared(segment, made)?;
+                // If not, the next look finds out.
+                let _ = prepared(segment, distance);
             }
         }
         Ok(())
@@ -211,13 +213,22 @@ impl Table {
     }
 }
 
-/// Reads what listed rows need of a structure; false if it was damaged and is gone.
+/// Reads what filters need; false if a file was damaged and is gone.
 fn prepared(segment: &Segment, distance: Distance) -> bool {
-    let Some(near) = segment.nears().get(distance) else { return false };
-    let prepared = near.structure.prepare();
+    let nears = segment.nears();
+    let Some(near) = nears.get(distance) else { return false };
+    let posted = nears.postings();
+    if let Some(posted) = &posted
+        && let Err(error) = posted.postings.prepare()
+    {
+        tracing::warn!(segment = segment.id(), %error, "postings are built anew");
+        nears.remove_postings(posted);
+        return false;
+    }
+    let prepared = near.prepare(posted.as_ref());
     if let Err(error) = &prepared {
         tracing::warn!(segment = segment.id(), %error, "a search structure is built anew");
-        segment.nears().remove(distance, &near);
+        nears.remove(distance, &near);
     }
     prepared.is_ok()
 }

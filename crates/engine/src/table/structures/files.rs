@@ -97,7 +97,7 @@ impl Table {
             Ok(structure)
         });
         match opened {
-            Ok(structure) => Some(Arc::new(Near { cells: cells.clone(), structure })),
+            Ok(structure) => Some(Arc::new(Near::new(cells.clone(), structure))),
             Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => None,
             Err(error) => {
                 tracing::warn!(table = %self.id, segment = segment.id(), %error, "a search structure is built anew");

@@ -12,8 +12,8 @@ mod files;
 mod postings;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwapOption;
 use arrow_array::cast::AsArray;
@@ -31,6 +31,7 @@ use super::view::View;
 use crate::columns;
 use crate::compute::Cancel;
 use crate::error::Result;
+use crate::index::postings::Arranged;
 use crate::index::vector::{Batches, Cells, Structure};
 use postings::FieldSet;
 pub(crate) use postings::{Posted, scalars};
@@ -40,6 +41,39 @@ pub(crate) struct Near {
     /// Those of the structure.
     pub(crate) cells: Arc<Cells>,
     pub(crate) structure: Structure,
+    arranged: ArcSwapOption<ArrangedFor>,
+}
+
+/// What is arranged of the postings that a segment has, or had.
+struct ArrangedFor {
+    posted: Weak<Posted>,
+    arranged: Arc<Arranged>,
+}
+
+impl Near {
+    fn new(cells: Arc<Cells>, structure: Structure) -> Self {
+        Self { cells, structure, arranged: ArcSwapOption::empty() }
+    }
+
+    /// What is arranged of these postings, once it is.
+    pub(crate) fn arranged(&self, posted: &Arc<Posted>) -> Option<Arc<Arranged>> {
+        let arranged = self.arranged.load();
+        let same = arranged.as_ref().filter(|arranged| std::ptr::eq(arranged.posted.as_ptr(), Arc::as_ptr(posted)))?;
+        Some(same.arranged.clone())
+    }
+
+    /// Reads what searches of few rows and filters need, all of both files.
+    ///
+    /// # Errors
+    /// `Corrupt` if one of them is damaged.
+    fn prepare(&self, posted: Option<&Arc<Posted>>) -> Result<()> {
+        self.structure.prepare()?;
+        if let Some(posted) = posted.filter(|posted| self.arranged(posted).is_none()) {
+            let arranged = Arc::new(Arranged::new(&posted.postings, |code| self.structure.arrange(code))?);
+            self.arranged.store(Some(Arc::new(ArrangedFor { posted: Arc::downgrade(posted), arranged })));
+        }
+        Ok(())
+    }
 }
 
 /// The structures of one segment.

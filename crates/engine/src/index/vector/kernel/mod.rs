@@ -18,6 +18,10 @@ use std::sync::OnceLock;
 pub const LANES: usize = 16;
 /// Dimensions that one load of nibbles covers; codes are padded to a multiple of it.
 pub(crate) const GROUP: usize = 8;
+/// Bytes of a cache line.
+const LINE: usize = 64;
+/// Rows whose 16-bit codes are tested at once.
+pub(crate) const STRETCH: usize = 4 * LANES;
 /// Blocks whose keys a search computes at once.
 pub(crate) const SCAN_BLOCKS: usize = 32;
 
@@ -74,6 +78,8 @@ type Floats = unsafe fn(&[f32], &[f32]) -> f32;
 type Scan = unsafe fn(Width, &[u8], &Probe<'_>, &mut [[f32; LANES]]);
 type Allowed = unsafe fn(&[u32; LANES], &[u32]) -> u16;
 type Shorts = unsafe fn(&[u32; LANES], &[[u8; 4]]) -> [u32; LANES];
+type Within = unsafe fn(&[u16; STRETCH], u16, u16) -> u64;
+type Among = unsafe fn(&[u16; STRETCH], &[u32]) -> u64;
 type Ones = unsafe fn(&[u32]) -> u32;
 type Below = unsafe fn(&[f32; LANES], f32) -> u16;
 
@@ -84,6 +90,8 @@ pub(crate) struct Kernel {
     scan: Scan,
     allowed: Allowed,
     shorts: Shorts,
+    within: Within,
+    among: Among,
     below: Below,
     ones: Ones,
 }
@@ -94,6 +102,8 @@ static SCALAR: Kernel = Kernel {
     scan: scalar::scan,
     allowed: scalar::allowed,
     shorts: scalar::shorts,
+    within: scalar::within,
+    among: scalar::among,
     below: scalar::below,
     ones: scalar::ones,
 };
@@ -104,6 +114,8 @@ static AVX2: Kernel = Kernel {
     scan: x86::scan_avx2,
     allowed: scalar::allowed,
     shorts: scalar::shorts,
+    within: scalar::within,
+    among: scalar::among,
     below: x86::below_avx2,
     ones: x86::ones_popcnt,
 };
@@ -114,6 +126,8 @@ static AVX512: Kernel = Kernel {
     scan: x86::scan_avx512,
     allowed: x86::allowed_avx512,
     shorts: x86::shorts_avx512,
+    within: x86::within_avx512,
+    among: x86::among_avx512,
     below: x86::below_avx512,
     ones: x86::ones_popcnt,
 };
@@ -181,6 +195,18 @@ impl Kernel {
         unsafe { (self.shorts)(rows, table) }
     }
 
+    /// Which of 64 codes are at least `first` and at most `span` more.
+    pub(crate) fn within(&self, codes: &[u16; STRETCH], first: u16, span: u16) -> u64 {
+        // SAFETY: a kernel is handed out only where the processor has its level.
+        unsafe { (self.within)(codes, first, span) }
+    }
+
+    /// Which of 64 codes have their bit set in `words`. Codes beyond the words are not set.
+    pub(crate) fn among(&self, codes: &[u16; STRETCH], words: &[u32]) -> u64 {
+        // SAFETY: a kernel is handed out only where the processor has its level.
+        unsafe { (self.among)(codes, words) }
+    }
+
     /// Which of 16 keys are below `limit`. A NaN never is.
     pub(crate) fn below(&self, keys: &[f32; LANES], limit: f32) -> u16 {
         // SAFETY: a kernel is handed out only where the processor has its level.
@@ -205,32 +231,10 @@ pub(crate) fn least(numbers: &[f32]) -> f32 {
     lanes.iter().chain(rest).fold(f32::INFINITY, |least, x| if *x < least { *x } else { least })
 }
 
-/// The sum of the counts whose key is below `limit`; both slices have one length, and the sum 32 bits.
-pub(crate) fn sum_below(keys: &[f32], limit: f32, counts: &[u32]) -> u32 {
-    assert_eq!(keys.len(), counts.len());
-    let mut lanes = [0u32; LANES];
-    let ((keys, last_keys), (counts, last_counts)) = (keys.as_chunks::<LANES>(), counts.as_chunks::<LANES>());
-    for (keys, counts) in keys.iter().zip(counts) {
-        for lane in 0..LANES {
-            lanes[lane] += if keys[lane] < limit { counts[lane] } else { 0 };
-        }
-    }
-    let last = last_keys.iter().zip(last_counts).map(|(key, count)| if *key < limit { *count } else { 0 });
-    lanes.into_iter().chain(last).sum()
-}
-
-/// Asks for the cache lines of a vector that is needed soon. A hint; it reads nothing.
-pub(crate) fn prefetch(vector: &[f32]) {
+/// Asks for the cache lines of what is needed soon. A hint; it reads nothing.
+pub(crate) fn prefetch<T>(items: &[T]) {
     #[cfg(target_arch = "x86_64")]
-    vector.chunks(LANES).for_each(|line| x86::prefetch(line.as_ptr().cast()));
+    (0..size_of_val(items)).step_by(LINE).for_each(|at| x86::prefetch(items.as_ptr().cast::<u8>().wrapping_add(at)));
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = vector;
-}
-
-/// The same for bytes.
-pub(crate) fn prefetch_bytes(bytes: &[u8]) {
-    #[cfg(target_arch = "x86_64")]
-    bytes.chunks(4 * LANES).for_each(|line| x86::prefetch(line.as_ptr()));
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = bytes;
+    let _ = items;
 }

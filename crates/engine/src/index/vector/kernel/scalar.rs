@@ -1,6 +1,6 @@
 //! The kernels in plain Rust. What they compute is the definition; the other levels are tested against them.
 
-use super::{LANES, Probe, Width};
+use super::{LANES, Probe, STRETCH, Width};
 
 pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
     fold(a, b, |x, y| x * y)
@@ -64,6 +64,16 @@ pub(super) fn shorts(rows: &[u32; LANES], table: &[[u8; 4]]) -> [u32; LANES] {
         Some(word) => u32::from_le_bytes(*word) >> (row % 2 * 16) & 0xffff,
         None => 0,
     })
+}
+
+pub(super) fn within(codes: &[u16; STRETCH], first: u16, span: u16) -> u64 {
+    let within = |code: &u16| u64::from(code.wrapping_sub(first) <= span);
+    codes.iter().enumerate().fold(0, |mask, (lane, code)| mask | within(code) << lane)
+}
+
+pub(super) fn among(codes: &[u16; STRETCH], words: &[u32]) -> u64 {
+    let set = |code: u16| words.get(usize::from(code / 32)).is_some_and(|word| word >> (code % 32) & 1 == 1);
+    codes.iter().enumerate().fold(0, |mask, (lane, code)| mask | u64::from(set(*code)) << lane)
 }
 
 pub(super) fn below(keys: &[f32; LANES], limit: f32) -> u16 {

@@ -88,10 +88,27 @@ proptest! {
     }
 
     #[test]
-    fn sums_below_a_limit_are_of_what_is_below(pairs in prop::collection::vec((-9f32..9.0, 0u32..99), 0..70), limit in -9f32..9.0) {
-        let (keys, counts): (Vec<f32>, Vec<u32>) = pairs.iter().copied().unzip();
-        let expected: u32 = pairs.iter().filter(|(key, _)| *key < limit).map(|(_, count)| count).sum();
-        assert_eq!(sum_below(&keys, limit, &counts), expected);
+    fn tests_of_codes_agree(
+        words in prop::collection::vec(any::<u32>(), 0..40),
+        codes in prop::collection::vec(any::<u16>(), STRETCH),
+        near: bool,
+        first: u16,
+        span: u16,
+    ) {
+        let (most, span) = if near { (600, span % 300) } else { (u16::MAX, span) };
+        let first = first % most;
+        let codes: [u16; STRETCH] = std::array::from_fn(|lane| codes[lane] % most);
+        let expected = |set: &dyn Fn(u32) -> bool| {
+            codes.iter().enumerate().fold(0, |mask, (lane, code)| mask | u64::from(set(u32::from(*code))) << lane)
+        };
+        let (from, to) = (u32::from(first), u32::from(first) + u32::from(span));
+        // Past the last code the first ones follow.
+        let within = expected(&|code| (from..=to).contains(&code) || code + (1 << 16) <= to);
+        let among = expected(&|code| words.get(code as usize / 32).is_some_and(|word| word >> (code % 32) & 1 == 1));
+        for (level, kernel) in levels() {
+            prop_assert_eq!(kernel.within(&codes, first, span), within, "{:?}", level);
+            prop_assert_eq!(kernel.among(&codes, &words), among, "{:?}", level);
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{GROUP, LANES, Probe, Width};
+use super::{GROUP, LANES, Probe, STRETCH, Width};
 
 /// How far ahead of the codes that are read others are asked for.
 const SCAN_AHEAD_BYTES: usize = 2048;
@@ -280,6 +280,46 @@ pub(super) unsafe fn shorts_avx512(rows: &[u32; LANES], table: &[[u8; 4]]) -> [u
     // SAFETY: 16 numbers are 64 bytes.
     unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), found) };
     out
+}
+
+/// # Safety
+/// The processor has AVX-512 F and BW.
+#[target_feature(enable = "avx512f,avx512bw")]
+pub(super) unsafe fn within_avx512(codes: &[u16; STRETCH], first: u16, span: u16) -> u64 {
+    // SAFETY: 64 codes are two times 64 bytes.
+    let (left, right) = unsafe {
+        (_mm512_loadu_si512(codes.as_ptr().cast()), _mm512_loadu_si512(codes.as_ptr().add(STRETCH / 2).cast()))
+    };
+    let (first, span) = (_mm512_set1_epi16(first as i16), _mm512_set1_epi16(span as i16));
+    let within = |codes| u64::from(_mm512_cmple_epu16_mask(_mm512_sub_epi16(codes, first), span));
+    within(left) | within(right) << 32
+}
+
+/// # Safety
+/// The processor has AVX-512 F.
+#[target_feature(enable = "avx512f")]
+pub(super) unsafe fn among_avx512(codes: &[u16; STRETCH], words: &[u32]) -> u64 {
+    // More than 2^11 words are more than there are codes.
+    let count = _mm512_set1_epi32(words.len().min(1 << 11) as i32);
+    let (zero, one, low) = (_mm512_setzero_si512(), _mm512_set1_epi32(1), _mm512_set1_epi32(31));
+    // SAFETY: lanes beyond the slice are masked out and not read.
+    let few = unsafe { _mm512_maskz_loadu_epi32(tail(words.len()), words.as_ptr().cast()) };
+    let mut found = 0;
+    for (at, codes) in codes.as_chunks::<LANES>().0.iter().enumerate() {
+        // SAFETY: 16 codes are 32 bytes.
+        let codes = _mm512_cvtepu16_epi32(unsafe { _mm256_loadu_si256(codes.as_ptr().cast()) });
+        let places = _mm512_srli_epi32::<5>(codes);
+        let within = _mm512_cmplt_epu32_mask(places, count);
+        let words = if words.len() <= LANES {
+            _mm512_maskz_permutexvar_epi32(within, places, few)
+        } else {
+            // SAFETY: lanes whose word is not within the slice are masked out and read nothing.
+            unsafe { _mm512_mask_i32gather_epi32::<4>(zero, within, places, words.as_ptr().cast()) }
+        };
+        let bit = _mm512_sllv_epi32(one, _mm512_and_si512(codes, low));
+        found |= u64::from(_mm512_test_epi32_mask(words, bit)) << (at * LANES);
+    }
+    found
 }
 
 /// # Safety
