@@ -11,7 +11,7 @@ use roaring::RoaringBitmap;
 
 use super::Published;
 use super::layout::Layout;
-use super::manifest::{self, MANIFEST, ManifestDisk, PublicationDisk, SchemaDisk, SegmentDisk};
+use super::manifest::{self, MANIFEST, ManifestDisk, MaskDisk, PublicationDisk, SchemaDisk, SegmentDisk};
 use super::mask::{self, Mask};
 use super::segment::Segment;
 use crate::columns;
@@ -23,8 +23,8 @@ use crate::error::{Error, Result};
 pub(crate) struct Held {
     pub(crate) segment: Arc<Segment>,
     pub(crate) mask: Option<Mask>,
-    /// Set if the mask cannot be read: which rows are alive is unknown, so none is served.
-    pub(crate) mask_damage: Option<Arc<str>>,
+    /// Set if the mask cannot be read: which rows are alive is unknown, so none is served. Where it is, and why.
+    pub(crate) mask_damage: Option<(MaskDisk, Arc<str>)>,
     /// See [`SegmentDisk::damaged`].
     pub(crate) damaged: bool,
     /// Every row is dead: the next version does without it. Never true in a published version.
@@ -46,7 +46,7 @@ impl Held {
             _ if self.damaged => {
                 Err(Error::corrupt(format!("segment {}", self.segment.id()), "its manifest entry says so"))
             }
-            Some(why) => Err(Error::corrupt(format!("mask of segment {}", self.segment.id()), why)),
+            Some((_, why)) => Err(Error::corrupt(format!("mask of segment {}", self.segment.id()), why)),
             None => Ok(self.mask.as_ref().map(|mask| &*mask.rows)),
         }
     }
@@ -65,8 +65,10 @@ impl Held {
     }
 
     fn entry(&self) -> SegmentDisk {
+        // A mask that cannot be read is still the mask: without it the dead would be back at the next start.
+        let unread = self.mask_damage.as_ref().map(|(place, _)| *place);
         SegmentDisk {
-            mask: self.mask.as_ref().map(|mask| mask.place),
+            mask: self.mask.as_ref().map(|mask| mask.place).or(unread),
             damaged: self.damaged,
             ..self.segment.entry().clone()
         }
@@ -177,12 +179,12 @@ fn open_held(disk: &dyn Disk, layout: &Layout, entry: &SegmentDisk, schema: &Sch
     };
     let mut held = Held::new(segment);
     held.damaged = entry.damaged;
-    match entry.mask.map(|place| mask::read(disk, layout, place, entry.rows)) {
-        None => {}
-        Some(Ok(mask)) => held.mask = Some(mask),
-        Some(Err(error)) => {
+    let Some(place) = entry.mask else { return held };
+    match mask::read(disk, layout, place, entry.rows) {
+        Ok(mask) => held.mask = Some(mask),
+        Err(error) => {
             tracing::error!(segment = entry.id, %error, "a segment is quarantined");
-            held.mask_damage = Some(error.to_string().into());
+            held.mask_damage = Some((place, error.to_string().into()));
         }
     }
     held

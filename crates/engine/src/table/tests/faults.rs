@@ -541,3 +541,34 @@ fn damaged_segment_is_quarantined_alone() {
     table.flush().expect("flushes");
     assert_eq!(fetch(&table, &[int(8)]).expect("nothing damaged is left"), vec![None]);
 }
+
+/// A mask that cannot be read is still the mask: a later version must not do without it.
+#[test]
+fn the_dead_stay_dead_under_a_damaged_mask() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let world = World::new(dir.path());
+    let table = world.create(schema(KeyType::Int));
+    upsert_ints(&table, 0..50);
+    let snapshot = table.snapshot().expect("flushes");
+    delete_matching(&table, &snapshot, &n_between(0, 10), 1).expect("deletes");
+    let place = table.view.load().version.segments[0].mask.as_ref().expect("a mask").place;
+    let file = table.layout.mask(place.file);
+    let id = world.id;
+    drop((snapshot, table, world));
+    let whole = std::fs::read(&file).expect("reads");
+    let mut bytes = whole.clone();
+    bytes[place.offset as usize + 9] ^= 1;
+    std::fs::write(&file, bytes).expect("writes");
+    let look = |path: &Path| {
+        let world = World::open(path, OsDisk::shared(), id, 1 << 20).expect("opens");
+        let table = world.tables.table(id).expect("opens");
+        upsert(&table, &[(int(100 + table.stats().seq.cast_signed()), row(1))]).expect("upserts");
+        table.flush().expect("flushes");
+        table.collect(&|_| true).expect("collects");
+        fetch(&table, &[int(5)]).map_err(|error| error.kind())
+    };
+    assert_eq!(look(dir.path()), Err(Kind::Corrupt));
+    assert_eq!(look(dir.path()), Err(Kind::Corrupt), "a version was published meanwhile");
+    std::fs::write(&file, whole).expect("writes");
+    assert_eq!(look(dir.path()), Ok(vec![None]), "it is readable again");
+}
