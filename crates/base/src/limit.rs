@@ -239,6 +239,11 @@ pub const UNIT_RETRY_PAUSE: Duration = Duration::from_millis(500);
 pub const LEASE: Duration = Duration::from_secs(30);
 /// Time a task waits in `confirm` before it fails, unless the settings say otherwise.
 pub const CONFIRM_WAIT: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Time in which a finished filter_delete can be undone, unless the settings say otherwise; so long its rows take space.
+pub const UNDO_WINDOW: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Deletions of one table that can be undone; past it the oldest cannot any more. Each costs memory for the numbers of its
+/// rows, and every flush a look at them.
+pub const UNDOABLE_PER_TABLE: usize = 64;
 /// Rows shown in `sampled_data`.
 pub const SAMPLE_ROWS: usize = 5;
 /// Rows looked at between two looks at the cancel flag of a scan: a few milliseconds of work.

@@ -77,6 +77,12 @@ pub enum Error {
         /// The task.
         id: TaskId,
     },
+    /// Only what a finished task did can be undone.
+    #[error("task {id} is not done")]
+    TaskNotDone {
+        /// The task.
+        id: TaskId,
+    },
     /// The task was changed since its revision was read, or it is final: read it again and decide again.
     #[error("task {id} was changed at the same time")]
     Stale {
@@ -163,7 +169,7 @@ impl Error {
             Error::TooManyTasks { .. } | Error::Stale { .. } => Kind::Busy,
             Error::TooManyUnits { .. } => Kind::TooLarge,
             Error::TaskMissing { .. } => Kind::TaskMissing,
-            Error::TaskOpen { .. } => Kind::Refused,
+            Error::TaskOpen { .. } | Error::TaskNotDone { .. } => Kind::Refused,
             Error::UnitMissing { .. } | Error::OutOfRange { .. } | Error::Random(_) => Kind::Internal,
             Error::AuditBroken { .. } | Error::SecretDamaged { .. } | Error::Malformed { .. } => Kind::Corrupt,
             Error::SchemaNewer { .. } | Error::SchemaChanged { .. } => Kind::Refused,

@@ -1,4 +1,5 @@
-//! Everything durable about names, keys and tasks: keys, buckets, collections, indexes, tasks, units, pins and the audit chain.
+//! Everything durable about names, keys and tasks: keys, buckets, collections, indexes, tasks, units, undos, pins and the
+//! audit chain.
 //!
 //! One SQL database (SQLite today; every statement is valid for PostgreSQL too, differences live in `dialect`). The
 //! service calls it; it knows neither tables nor files. Every state change and its audit record are one transaction,
@@ -19,6 +20,7 @@ mod migrations;
 pub mod pins;
 pub mod secret;
 pub mod tasks;
+pub mod undos;
 pub mod units;
 mod write;
 

@@ -195,11 +195,11 @@ async fn a_closed_catalog_says_so() {
 async fn a_newer_schema_is_refused_and_untouched() {
     let home = Home::new();
     home.open().await.close().await;
-    home.raw("INSERT INTO schema_versions (version, digest, applied_ms) VALUES (4, zeroblob(32), 0)").await;
+    home.raw("INSERT INTO schema_versions (version, digest, applied_ms) VALUES (5, zeroblob(32), 0)").await;
     let before = home.dump().await;
     let master = MasterKey::from_hex(&home.master).unwrap();
     let Err(error) = home.try_open(master).await else { panic!("opened a newer schema") };
-    assert!(matches!(error, Error::SchemaNewer { found: 4, known: 3 }), "{error:?}");
+    assert!(matches!(error, Error::SchemaNewer { found: 5, known: 4 }), "{error:?}");
     assert_eq!(home.dump().await, before);
 }
 
@@ -343,6 +343,11 @@ async fn write_once(catalog: &Catalog, op: &str, task: &Task, ended: &Task, fenc
         "finish_unit" => catalog.finish_unit(task.id, 0, fence, "{}", None).await.map(drop),
         "strike_unit" => catalog.strike_unit(task.id, 0).await.map(drop),
         "clear_leases" => catalog.clear_leases("nobody").await.map(drop),
+        "begin_undo" => catalog.begin_undo(ended.id, note("undo")).await.map(drop),
+        "finish_undo" => {
+            let open = catalog.open_undos().await?;
+            catalog.finish_undo(open[0].task, Some("{}"), note("undo")).await
+        }
         "audit" => catalog.audit(note("a")).await,
         op => panic!("no call for {op}"),
     }
@@ -367,6 +372,9 @@ async fn every_failpoint_fails_whole() {
         let fence = catalog.lease_unit(task.id, 0, "w", START_MS + 1).await.unwrap().unwrap();
         let ended = made(&catalog, new_task("default")).await;
         let ended = moved(&catalog, &ended, TaskChange::to(Status::Done)).await;
+        let wanted_back = made(&catalog, new_task("default")).await;
+        let wanted_back = moved(&catalog, &wanted_back, TaskChange::to(Status::Done)).await;
+        catalog.begin_undo(wanted_back.id, note("undo")).await.unwrap();
         let before = home.dump().await;
 
         fail::cfg(*point, "return").unwrap();

@@ -52,6 +52,8 @@ operations! {
     FinishUnit "finish_unit",
     StrikeUnit "strike_unit",
     ClearLeases "clear_leases",
+    BeginUndo "begin_undo",
+    FinishUndo "finish_undo",
     Audit "audit",
 }
 

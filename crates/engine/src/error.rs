@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use knarr_base::Kind;
-use knarr_base::id::TableId;
+use knarr_base::id::{TableId, TaskId};
 use knarr_base::value::Key;
 
 use crate::table::Published;
@@ -89,6 +89,9 @@ pub enum Error {
     /// This (task, unit) has published before; the counts are those of then.
     #[error("the unit was published before")]
     AlreadyPublished(Published),
+    /// The task's deletion cannot be undone: it was, or its time is over, or it was not kept.
+    #[error("what task {0} deleted cannot be had back any more")]
+    NotUndoable(TaskId),
     /// A schema change that the rules forbid.
     #[error("schema change refused")]
     Schema(#[source] knarr_base::Error),
@@ -192,7 +195,7 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             // table, log, disk
-            Error::Locked | Error::TableExists(_) | Error::AlreadyPublished(_) => Kind::Refused,
+            Error::Locked | Error::TableExists(_) | Error::AlreadyPublished(_) | Error::NotUndoable(_) => Kind::Refused,
             Error::TableMissing(_) => Kind::CollectionMissing,
             Error::TableUnknown(_) => Kind::Corrupt,
             Error::Corrupt { .. } | Error::NewerFormat { .. } => Kind::Corrupt,
@@ -235,6 +238,7 @@ impl Error {
             | Error::CallTooLarge { .. }
             | Error::RowMissing(_)
             | Error::AlreadyPublished(_)
+            | Error::NotUndoable(_)
             | Error::Busy { .. }
             | Error::Stopped
             | Error::Cancelled

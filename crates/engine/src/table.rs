@@ -28,18 +28,21 @@ pub(crate) mod keys;
 mod layout;
 mod manifest;
 mod mask;
+mod masking;
 mod memtable;
 pub(crate) mod moment;
 mod open;
 mod publish;
 mod read;
 mod record;
+mod restorable;
 mod segment;
 mod snapshot;
 pub(crate) mod structures;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod undo;
 mod update;
 mod version;
 mod view;
@@ -70,6 +73,7 @@ use view::View;
 pub use snapshot::Snapshot;
 pub use structures::{Progress, Wanted};
 pub use tables::{Options, StagingKept, Tables};
+pub use undo::UNDO_UNIT;
 
 /// Every named place where a crash can be provoked, in the order of their files. The kill loop walks them.
 pub const FAILPOINTS: &[&str] = &[
@@ -99,6 +103,8 @@ pub const FAILPOINTS: &[&str] = &[
     "table::flush::after_trim",
     "table::delete::before_mask",
     "table::delete::before_publish",
+    "table::undo::before_mask",
+    "table::undo::before_publish",
     "table::compact::before_segment",
     "table::compact::before_publish",
     "table::compact::after_publish",
@@ -134,6 +140,19 @@ pub struct Published {
     pub changed_since: u64,
     /// Rows that were gone already.
     pub missing: u64,
+    /// Rows that came back.
+    pub restored: u64,
+}
+
+/// Result of an undo: together the rows that the task had deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Restored {
+    /// Rows that came back.
+    pub restored: u64,
+    /// Rows left as they are because their key was written since, if only to be deleted.
+    pub changed_since: u64,
+    /// Rows that had expired.
+    pub expired: u64,
 }
 
 /// Result of a task delete: together the rows that matched in the snapshot.
@@ -269,9 +288,10 @@ impl Table {
         Ok(self.view.load().version.publications.get(&(task, unit)).copied())
     }
 
-    /// Later manifests need not carry the publications of `task` any more. Nothing is written now.
+    /// Later manifests need not carry the publications of `task` any more, but for that of its undo. Nothing is
+    /// written now.
     pub fn acknowledge(&self, task: TaskId) {
-        self.commit.lock().acknowledge(task);
+        self.commit.lock().acknowledge(task, false);
     }
 
     /// Keeps the files of a version until [`Table::unpin`]. Counted.

@@ -21,7 +21,7 @@ use places::Places;
 /// The defaults, and the manual.
 pub(crate) const DEFAULT: &str = include_str!("config.default.toml");
 /// Every setting; true where the value is text even if it looks like a number; what it accepts.
-const SETTINGS: [(&str, bool, &str); 18] = [
+const SETTINGS: [(&str, bool, &str); 19] = [
     ("data", true, "the path of a directory"),
     ("listen", true, "HOST:PORT"),
     ("admin_listen", true, "HOST:PORT, or empty"),
@@ -31,6 +31,7 @@ const SETTINGS: [(&str, bool, &str); 18] = [
     ("structure_rows", false, "1 to 4294967295"),
     ("confirm_days", false, "1 to 36500"),
     ("task_days", false, "1 to 36500"),
+    ("undo_days", false, "0 to 36500"),
     ("confirm_by_another", false, "true or false"),
     ("key_requests_at_once", false, "1 to 512"),
     ("key_requests_per_second", false, "0 to 4294967295"),
@@ -57,6 +58,7 @@ struct Settings {
     structure_rows: u32,
     confirm_days: u32,
     task_days: u32,
+    undo_days: u32,
     confirm_by_another: bool,
     key_requests_at_once: usize,
     key_requests_per_second: u32,
@@ -103,6 +105,8 @@ pub(crate) struct Config {
     pub(crate) confirm_wait: Duration,
     /// Time that a final task is kept.
     pub(crate) task_retention: Duration,
+    /// Time in which a finished delete can be undone; zero: it cannot.
+    pub(crate) undo_window: Duration,
     /// Whether a task's creator may not confirm it.
     pub(crate) confirm_by_another: bool,
     /// Requests of one access key at once; at least 1.
@@ -177,6 +181,7 @@ fn check(settings: Settings, places: &Places) -> Result<Config> {
         structure_rows,
         confirm_days,
         task_days,
+        undo_days,
         confirm_by_another,
         key_requests_at_once,
         key_requests_per_second,
@@ -212,6 +217,7 @@ fn check(settings: Settings, places: &Places) -> Result<Config> {
         ("structure_rows", structure_rows > 0),
         ("confirm_days", (1..=36_500).contains(&confirm_days)),
         ("task_days", (1..=36_500).contains(&task_days)),
+        ("undo_days", undo_days <= 36_500),
         ("key_requests_at_once", (1..=limit::REQUESTS_IN_FLIGHT).contains(&key_requests_at_once)),
         ("threads", threads <= 1024),
     ] {
@@ -239,6 +245,7 @@ fn check(settings: Settings, places: &Places) -> Result<Config> {
             structure_rows,
             confirm_wait: DAY * confirm_days,
             task_retention: DAY * task_days,
+            undo_window: DAY * undo_days,
             confirm_by_another,
             key_requests_at_once,
             key_requests_per_second,

@@ -58,6 +58,7 @@ pub(crate) async fn open(config: &Config, credentials: Option<Credentials>) -> R
         confirm: config.confirm_wait,
         retention: config.task_retention,
         confirm_by_another: config.confirm_by_another,
+        undo: config.undo_window,
     };
     let service = Service::open(Parts { tables, catalog, stores, pool, clock, policy, models, process_keys }).await?;
     // Last: a directory that is refused keeps its admin.key.

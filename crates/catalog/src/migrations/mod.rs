@@ -8,8 +8,12 @@ use crate::Error;
 use crate::dialect::{BYTES, BYTES_MARK, Columns, Connection};
 
 /// Version `n` is entry `n - 1`.
-const MIGRATIONS: &[&str] =
-    &[include_str!("0001_catalog.sql"), include_str!("0002_indexes.sql"), include_str!("0003_dropped_tables.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("0001_catalog.sql"),
+    include_str!("0002_indexes.sql"),
+    include_str!("0003_dropped_tables.sql"),
+    include_str!("0004_undos.sql"),
+];
 
 const CREATE_VERSIONS: &str = "CREATE TABLE IF NOT EXISTS schema_versions (
     version BIGINT NOT NULL PRIMARY KEY,

@@ -1,7 +1,8 @@
-//! Compaction: several segments become one, sorted, without their dead and expired rows.
+//! Compaction: several segments become one, sorted, without their dead and expired rows. Dead rows that can be had
+//! back are carried along.
 //!
-//! Inputs are read without any lock. When the result is published, rows that died meanwhile are looked up in it; if an
-//! input is gone, the work is thrown away.
+//! Inputs are read without any lock. When the result is published, its masks are made from what is dead and what can be
+//! had back in the inputs by then; if an input is gone, the work is thrown away.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -15,9 +16,11 @@ use roaring::RoaringBitmap;
 use super::Table;
 use super::flush::Output;
 use super::gather::{BatchCutter, RowSizes, gather};
-use super::keys::{KeyColumn, KeyList, KeyRef};
-use super::manifest::{KeyDisk, SegmentDisk};
+use super::keys::{KeyColumn, KeyRef};
+use super::manifest::SegmentDisk;
 use super::mask::live_rows;
+use super::masking::Remask;
+use super::restorable::Undoable;
 use super::segment::Segment;
 use super::snapshot::{both, unexpired};
 use super::version::{Held, Version};
@@ -30,9 +33,9 @@ use crate::index::vector::Part;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Candidate {
     pub(super) id: u64,
-    /// Bytes of its live rows.
+    /// Bytes of the rows that a rewrite would keep.
     pub(super) live_bytes: u64,
-    /// Dead and expired rows in percent.
+    /// The others, dead and expired ones, in percent.
     pub(super) dead_percent: u64,
 }
 
@@ -72,7 +75,7 @@ impl Table {
         let healthy = version.segments.iter().filter(|held| held.healthy());
         let candidate = |held: &Held| {
             let rows = u64::from(held.segment.rows()).max(1);
-            let gone = (held.dead_count() + expired_rows(held, now_ms).unwrap_or(0)).min(rows);
+            let gone = gone_rows(held, now_ms).unwrap_or(held.lost_count()).min(rows);
             // Rows of a segment are of about one size.
             let live_bytes = held.segment.file_bytes() * (rows - gone) / rows;
             Candidate { id: held.id(), live_bytes, dead_percent: gone * 100 / rows }
@@ -83,24 +86,30 @@ impl Table {
     /// Merges segments of the current version. False if the work was abandoned.
     pub(super) fn compact(&self, inputs: &[u64]) -> Result<bool> {
         let _one_at_a_time = self.compacting.lock();
+        let mut ids = Vec::new();
+        let rewritten = self.rewrite(inputs, &mut ids);
+        let result = rewritten.and_then(|rewritten| rewritten.map_or(Ok(false), |rewritten| self.replace(rewritten)));
+        self.give_back_segment_ids(ids);
+        result
+    }
+
+    /// Writes what is to come in the place of segments of the current version; `None` if one of them is gone. `ids`: those
+    /// of the new segments, which are the caller's to give back.
+    pub(super) fn rewrite(&self, inputs: &[u64], ids: &mut Vec<u64>) -> Result<Option<Rewritten>> {
         let version = self.view.load().version.clone();
         let held: Vec<_> = version.segments.iter().filter(|held| inputs.contains(&held.id())).cloned().collect();
         if held.len() != inputs.len() {
-            return Ok(false);
+            return Ok(None);
         }
         let bytes: u64 = held.iter().map(|held| held.segment.file_bytes()).sum();
         self.check_space(usize::try_from(bytes).unwrap_or(usize::MAX))?;
         fail::fail_point!("table::compact::before_segment");
-        let (mut ids, mut moves) = (Vec::new(), Moves::new(&held));
-        let merged = self.merge(&version, &held, &mut ids, &mut moves).inspect_err(|_| self.discard(&ids));
-        let result = merged.and_then(|entries| {
-            let outputs = entries.iter().map(|entry| Segment::open(&*self.disk, &self.layout, entry, &version.schema));
-            let outputs: Vec<_> = outputs.collect();
-            self.prepare_structures(&held, &moves, &outputs)?;
-            self.replace(&held, outputs)
-        });
-        self.give_back_segment_ids(ids);
-        result
+        let mut moves = Moves::new(&held);
+        let entries = self.merge(&version, &held, ids, &mut moves).inspect_err(|_| self.discard(ids))?;
+        let open = |entry| Segment::open(&*self.disk, &self.layout, entry, &version.schema);
+        let outputs: Vec<_> = entries.iter().map(open).collect();
+        self.prepare_structures(&held, &moves, &outputs)?;
+        Ok(Some(Rewritten { inputs: held, moves, outputs }))
     }
 
     fn merge(
@@ -138,46 +147,38 @@ impl Table {
     }
 
     /// Publishes the outputs in place of the inputs.
-    fn replace(&self, inputs: &[Held], outputs: Vec<Arc<Segment>>) -> Result<bool> {
+    pub(super) fn replace(&self, Rewritten { inputs, moves, outputs }: Rewritten) -> Result<bool> {
         fail::fail_point!("table::compact::before_publish");
         let mut committing = self.lock_commit()?;
         let view = self.view.load_full();
         let version = &view.version;
-        if view.cleared() || inputs.iter().any(|input| !version.held(input.id()).is_some_and(Held::healthy)) {
-            return Ok(false);
-        }
-        let mut died = Vec::new();
-        for input in inputs {
-            let now = version.held(input.id()).and_then(|held| held.mask.as_ref());
-            let before = input.mask.as_ref();
-            if let Some(now) = now {
-                let new = before.map_or_else(|| (*now.rows).clone(), |before| &*now.rows - &*before.rows);
-                died.push(keys_of(input, &new)?);
-            }
-        }
-        let died = KeyList::union(died.into_iter());
+        let now: Option<Vec<_>> =
+            inputs.iter().map(|input| version.held(input.id()).filter(|held| held.healthy())).collect();
+        let Some(now) = now.filter(|_| !view.cleared()) else { return Ok(false) };
         // The outputs take the place of the first input, so newer segments stay behind older ones.
         let is_input = |held: &Held| inputs.iter().any(|input| input.id() == held.id());
         let place = version.segments.iter().position(is_input).unwrap_or(0);
+        let mut undoable = version.undoable.clone();
+        let changed = moves.masks(&now, &outputs, place, &mut undoable)?;
         let mut segments: Vec<_> = version.segments.iter().filter(|held| !is_input(held)).cloned().collect();
         let outputs = outputs.into_iter().map(|segment| {
             self.segments.lock().insert(segment.id(), Arc::downgrade(&segment));
             Held::new(segment)
         });
-        let outputs: Vec<_> = outputs.collect();
-        let mut changed = Vec::new();
-        for (at, output) in outputs.iter().enumerate() {
-            let dead = super::flush::find_live(output, &died)?;
-            if !dead.is_empty() {
-                changed.push((place + at, dead));
-            }
-        }
         segments.splice(place..place, outputs);
         self.replace_masks(&committing, &mut segments, changed)?;
-        committing.publish(Version { segments, ..(**version).clone() })?;
+        committing.publish(Version { segments, undoable, ..(**version).clone() })?;
         fail::fail_point!("table::compact::after_publish");
         Ok(true)
     }
+}
+
+/// What a compaction wrote, before anybody sees it.
+pub(super) struct Rewritten {
+    /// As they were when it began.
+    inputs: Vec<Held>,
+    moves: Moves,
+    outputs: Vec<Arc<Segment>>,
 }
 
 /// Where every row of the inputs went: its number among the rows of all outputs, one after another.
@@ -202,30 +203,78 @@ impl Moves {
         let within = |row: &u32| if rows.contains(row) { row - rows.start } else { Part::GONE };
         self.inputs[input].iter().map(within).collect()
     }
+
+    /// The masks of the outputs, which stand from `place` on, made from those of the inputs as they are `now`. Rows that
+    /// could be had back and are in no output have expired, and are counted as such.
+    fn masks(
+        &self,
+        now: &[&Held],
+        outputs: &[Arc<Segment>],
+        place: usize,
+        undoable: &mut [Undoable],
+    ) -> Result<Vec<Remask>> {
+        let ends = outputs.iter().scan(0, |end, output| {
+            *end += output.rows();
+            Some(*end)
+        });
+        let ends: Vec<u32> = ends.collect();
+        let mut masks: Vec<_> = (place..place + outputs.len()).map(Remask::nothing).collect();
+        for (input, held) in now.iter().enumerate() {
+            for (output, rows) in self.carried(input, held.dead()?, &ends) {
+                *masks[output].dead.get_or_insert_default() |= rows;
+            }
+            for restorable in &held.restorable {
+                let mut left = restorable.rows().len();
+                for (output, rows) in self.carried(input, Some(restorable.rows()), &ends) {
+                    left -= rows.len();
+                    masks[output].add_restorable(restorable.task, rows);
+                }
+                let of_task = undoable.iter_mut().find(|one| one.task == restorable.task);
+                of_task.into_iter().for_each(|one| one.expired += left);
+            }
+        }
+        masks.retain(|remask| remask.dead.is_some());
+        Ok(masks)
+    }
+
+    /// Where `rows` of an input are now: outputs, and rows of them. `ends`: where the rows of each output end.
+    fn carried(&self, input: usize, rows: Option<&RoaringBitmap>, ends: &[u32]) -> Vec<(usize, RoaringBitmap)> {
+        let mut carried = vec![RoaringBitmap::new(); ends.len()];
+        let moved = rows.into_iter().flatten().map(|row| self.inputs[input][row as usize]);
+        for row in moved.filter(|row| *row != Part::GONE) {
+            let output = ends.partition_point(|end| *end <= row);
+            let first = output.checked_sub(1).map_or(0, |before| ends[before]);
+            carried[output].insert(row - first);
+        }
+        carried.into_iter().enumerate().filter(|(_, rows)| !rows.is_empty()).collect()
+    }
 }
 
-/// One input, read batch by batch; always at a live row.
+/// One input, read batch by batch; always at a row that is kept: alive, or to be had back.
 struct Cursor<'a> {
     /// Its number.
     input: usize,
     held: &'a Held,
+    /// Rows that are dead for good.
+    lost: Option<RoaringBitmap>,
     /// Number of the batch.
     index: usize,
     /// First row of that batch.
     first: u32,
     batch: RecordBatch,
     key_column: usize,
-    live: Option<BooleanBuffer>,
+    kept: Option<BooleanBuffer>,
     sizes: RowSizes,
     row: usize,
 }
 
 impl<'a> Cursor<'a> {
-    /// At the first live row; `None` without any.
+    /// At the first kept row; `None` without any.
     fn open(input: usize, held: &'a Held, version: &Version, now_ms: i64) -> Result<Option<Self>> {
         let key_column = held.segment.key_column()?;
-        let (batch, live, sizes) = load(held, 0, version, now_ms)?;
-        let mut cursor = Self { input, held, index: 0, first: 0, batch, key_column, live, sizes, row: 0 };
+        let lost = held.lost()?;
+        let (batch, kept, sizes) = load(held, lost.as_ref(), 0, version, now_ms)?;
+        let mut cursor = Self { input, held, lost, index: 0, first: 0, batch, key_column, kept, sizes, row: 0 };
         Ok(cursor.settle(version, now_ms)?.then_some(cursor))
     }
 
@@ -233,18 +282,18 @@ impl<'a> Cursor<'a> {
         KeyColumn::new(self.batch.column(self.key_column)).get(self.row)
     }
 
-    /// To the next live row. False at the end.
+    /// To the next kept row. False at the end.
     fn advance(&mut self, version: &Version, now_ms: i64) -> Result<bool> {
         self.row += 1;
         self.settle(version, now_ms)
     }
 
-    /// Stays if it is at a live row, else goes on to the next.
+    /// Stays if it is at a kept row, else goes on to the next.
     fn settle(&mut self, version: &Version, now_ms: i64) -> Result<bool> {
         loop {
             let rows = self.batch.num_rows();
-            if let Some(live) = &self.live {
-                while self.row < rows && !live.value(self.row) {
+            if let Some(kept) = &self.kept {
+                while self.row < rows && !kept.value(self.row) {
                     self.row += 1;
                 }
             }
@@ -255,7 +304,7 @@ impl<'a> Cursor<'a> {
             if self.index == self.held.segment.starts()?.len() {
                 return Ok(false);
             }
-            (self.batch, self.live, self.sizes) = load(self.held, self.index, version, now_ms)?;
+            (self.batch, self.kept, self.sizes) = load(self.held, self.lost.as_ref(), self.index, version, now_ms)?;
             self.first = self.held.segment.starts()?[self.index];
             self.row = 0;
         }
@@ -264,14 +313,14 @@ impl<'a> Cursor<'a> {
 
 type Loaded = (RecordBatch, Option<BooleanBuffer>, RowSizes);
 
-fn load(held: &Held, index: usize, version: &Version, now_ms: i64) -> Result<Loaded> {
+fn load(held: &Held, lost: Option<&RoaringBitmap>, index: usize, version: &Version, now_ms: i64) -> Result<Loaded> {
     let batch = held.segment.batch(index)?;
     let first = held.segment.starts()?[index];
-    let unmasked = held.dead()?.and_then(|dead| live_rows(dead, first, batch.num_rows()));
-    let live = both(unmasked, unexpired(held, batch, now_ms)?);
+    let unmasked = lost.and_then(|lost| live_rows(lost, first, batch.num_rows()));
+    let kept = both(unmasked, unexpired(held, batch, now_ms)?);
     let batch = columns::widen(batch, &version.schema, &version.stored);
     let sizes = RowSizes::new(&batch);
-    Ok((batch, live, sizes))
+    Ok((batch, kept, sizes))
 }
 
 /// Rows of the next output batch.
@@ -299,37 +348,22 @@ impl Picked {
     }
 }
 
-fn keys_of(held: &Held, rows: &RoaringBitmap) -> Result<KeyList> {
-    let segment = &held.segment;
-    let key_column = segment.key_column()?;
-    let mut keys = match segment.entry().min_key {
-        KeyDisk::Int(_) => KeyList::Int(Vec::new()),
-        KeyDisk::Str(_) => KeyList::Str(Vec::new()),
-    };
-    for row in rows {
-        let (index, at) = segment.place(row)?;
-        let column = KeyColumn::new(segment.scalars(index)?.column(key_column));
-        keys.push(column.get(at));
-    }
-    Ok(keys)
-}
-
-/// Rows that are not dead but have expired.
-fn expired_rows(held: &Held, now_ms: i64) -> Result<u64> {
-    let meta = held.segment.meta()?;
+/// Rows that a compaction would leave out.
+fn gone_rows(held: &Held, now_ms: i64) -> Result<u64> {
+    let (meta, mut gone) = (held.segment.meta()?, held.lost_count());
     if meta.expiring == 0 || meta.first_expiry > now_ms {
-        return Ok(0);
+        return Ok(gone);
     }
-    let dead = held.dead()?;
-    let mut expired = 0;
+    let lost = held.lost()?;
     for (index, first) in held.segment.starts()?.iter().enumerate() {
         let batch = held.segment.scalars(index)?;
-        let gone = |row: &usize| {
-            is_expired(expiry_of(batch, *row), now_ms) && !dead.is_some_and(|dead| dead.contains(first + *row as u32))
+        let expired = |row: &usize| {
+            is_expired(expiry_of(batch, *row), now_ms)
+                && !lost.as_ref().is_some_and(|lost| lost.contains(first + *row as u32))
         };
-        expired += (0..batch.num_rows()).filter(gone).count() as u64;
+        gone += (0..batch.num_rows()).filter(expired).count() as u64;
     }
-    Ok(expired)
+    Ok(gone)
 }
 
 #[cfg(test)]

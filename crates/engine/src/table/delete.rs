@@ -8,12 +8,16 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
 use arrow_buffer::BooleanBuffer;
 use knarr_base::filter::Filter;
+use knarr_base::id::TaskId;
+use knarr_base::limit;
 use knarr_base::value::Number;
 use roaring::RoaringBitmap;
 
-use super::keys::{KeyColumn, KeyRef};
+use super::keys::{KeyColumn, KeyList, KeyRef};
 use super::mask::{bitmap_of, live_rows};
+use super::masking::Remask;
 use super::publish::Committing;
+use super::restorable::{Undoable, forget};
 use super::snapshot::{Snapshot, both, unexpired};
 use super::version::{Held, Version};
 use super::view::{Known, Lookup, View, find_in_segments};
@@ -42,9 +46,20 @@ struct Plan<'a> {
     doomed: RoaringBitmap,
 }
 
+impl Plan<'_> {
+    /// The rows as dead ones, which `keep_for` can have back.
+    fn remask(self, at: usize, keep_for: Option<TaskId>) -> Remask {
+        let before = self.held.mask.as_ref();
+        let dead = before.map_or_else(|| self.doomed.clone(), |mask| &*mask.rows | &self.doomed);
+        let restorable = keep_for.map(|task| (task, self.doomed));
+        Remask { at, dead: Some(dead), restorable: restorable.into_iter().collect() }
+    }
+}
+
 impl Table {
     /// Deletes what `filter` selects in `snapshot`, leaving rows alone that were written since. One publication, all or
     /// nothing. Blocking. An update that runs at the same time waits, so that none revives a row counted as deleted.
+    /// Until `undo_until_ms` (unix milliseconds; `None`: not at all) [`Table::undo`] can bring them back.
     ///
     /// # Errors
     /// `AlreadyPublished` with the counts of then; `Cancelled` before the publication begins; `Corrupt` when a segment
@@ -54,6 +69,7 @@ impl Table {
         snapshot: &Snapshot,
         filter: &Filter,
         publication: Publication,
+        undo_until_ms: Option<i64>,
         meter: &Meter,
         cancel: &Cancel,
     ) -> Result<Deleted> {
@@ -80,11 +96,10 @@ impl Table {
             counts
         };
         cancel.check()?;
-        let dead = plans.into_iter().enumerate().filter(|(_, plan)| !plan.doomed.is_empty()).map(|(at, plan)| {
-            let before = plan.held.mask.as_ref();
-            (at, before.map_or_else(|| plan.doomed.clone(), |mask| &*mask.rows | &plan.doomed))
-        });
-        self.publish_deletion(&mut committing, dead.collect(), publication, counts)?;
+        let keep_for = undo_until_ms.map(|_| publication.task);
+        let deleting = plans.into_iter().enumerate().filter(|(_, plan)| !plan.doomed.is_empty());
+        let changed = deleting.map(|(at, plan)| plan.remask(at, keep_for)).collect();
+        self.publish_deletion(&mut committing, changed, publication, undo_until_ms, counts)?;
         drop(committing);
         meter.add_rows_done(counts.deleted);
         self.request_compaction();
@@ -92,7 +107,7 @@ impl Table {
     }
 
     /// The commit lock, with no truncate waiting for its flush: segments of the current version are what readers see.
-    fn lock_commit_flushed(&self) -> Result<Committing<'_>> {
+    pub(super) fn lock_commit_flushed(&self) -> Result<Committing<'_>> {
         loop {
             let committing = self.lock_commit()?;
             if !self.view.load().cleared() {
@@ -106,20 +121,27 @@ impl Table {
     fn publish_deletion(
         &self,
         committing: &mut Committing<'_>,
-        dead: Vec<(usize, RoaringBitmap)>,
+        changed: Vec<Remask>,
         publication: Publication,
+        undo_until_ms: Option<i64>,
         counts: Deleted,
     ) -> Result<()> {
         let Publication { task, unit, fence } = publication;
         let Deleted { deleted, changed_since, missing } = counts;
         let version = self.view.load().version.clone();
         fail::fail_point!("table::delete::before_mask");
-        let mut segments = version.segments.clone();
-        self.replace_masks(committing, &mut segments, dead)?;
+        let (mut segments, mut undoable) = (version.segments.clone(), version.undoable.clone());
+        if let Some(until_ms) = undo_until_ms.filter(|_| deleted > 0) {
+            undoable.push(Undoable { task, until_ms, deleted, expired: 0, damaged: false });
+            let oldest = undoable.len().saturating_sub(limit::UNDOABLE_PER_TABLE);
+            let over: Vec<_> = undoable[..oldest].iter().map(|one| one.task).collect();
+            forget(&mut segments, &mut undoable, |one| over.contains(&one.task));
+        }
+        self.replace_masks(committing, &mut segments, changed)?;
         let mut publications = version.publications.clone();
-        publications.insert((task, unit), Published { fence, deleted, changed_since, missing });
+        publications.insert((task, unit), Published { fence, deleted, changed_since, missing, restored: 0 });
         fail::fail_point!("table::delete::before_publish");
-        committing.publish(Version { segments, publications, ..(*version).clone() })?;
+        committing.publish(Version { segments, publications, undoable, ..(*version).clone() })?;
         Ok(())
     }
 }
@@ -130,13 +152,29 @@ impl Selection<'_> {
         let plan = |held| {
             let shared = then.held(Held::id(held));
             let found = self.select(held, shared.unwrap_or(held))?;
-            let doomed = match held.dead()? {
+            let mut doomed = match held.dead()? {
                 Some(dead) => &found - dead,
                 None => found.clone(),
             };
+            if shared.is_none() && self.version.undone > then.number {
+                doomed = self.alive_then(held, &doomed)?;
+            }
             Ok(Plan { held, selected: shared.is_some().then_some(found), doomed })
         };
         self.version.segments.iter().map(plan).collect()
+    }
+
+    /// Those of `rows` that the snapshot has: others, which were dead then, may have come back since.
+    fn alive_then(&self, held: &Held, rows: &RoaringBitmap) -> Result<RoaringBitmap> {
+        let then = self.snapshot.inner_version();
+        let mut alive = RoaringBitmap::new();
+        for_keys(held, rows, |row, key, seq| {
+            if find_in_segments(&then.segments, key, false)?.is_some_and(|hit| hit.seq() == seq) {
+                alive.insert(row);
+            }
+            Ok(())
+        })?;
+        Ok(alive)
     }
 
     /// What the snapshot selects of segments that are no more.
@@ -225,23 +263,43 @@ fn for_keys(held: &Held, rows: &RoaringBitmap, mut each: impl FnMut(u32, KeyRef<
     Ok(())
 }
 
-/// Takes rows out of the plans whose key has a newer write in a memtable.
-fn spare_rewritten(present: &Present<'_>, plans: &mut [Plan<'_>], counts: &mut Deleted) -> Result<()> {
-    let mut written = None;
-    for Plan { held, selected, doomed } in plans {
-        let mut spared = Vec::new();
-        if doomed.len() <= present.lookup.key_count() as u64 {
-            for_keys(held, doomed, |row, key, _| {
-                if !matches!(present.lookup.get(key), Known::Nothing) {
-                    spared.push(row);
+/// Keys that the memtables know.
+pub(super) struct Written<'a> {
+    lookup: &'a Lookup<'a>,
+    /// Ascending, once they are needed.
+    sorted: Option<KeyList>,
+}
+
+impl<'a> Written<'a> {
+    pub(super) fn new(lookup: &'a Lookup<'a>) -> Self {
+        Self { lookup, sorted: None }
+    }
+
+    /// Those of `rows` whose key has a newer write in a memtable.
+    pub(super) fn among(&mut self, held: &Held, rows: &RoaringBitmap) -> Result<RoaringBitmap> {
+        let mut written = RoaringBitmap::new();
+        if rows.len() <= self.lookup.key_count() as u64 {
+            for_keys(held, rows, |row, key, _| {
+                if !matches!(self.lookup.get(key), Known::Nothing) {
+                    written.insert(row);
                 }
                 Ok(())
             })?;
         } else {
-            let keys = written.get_or_insert_with(|| present.lookup.sorted_keys());
-            held.segment.intersect(keys, |_, row| spared.extend(doomed.contains(row).then_some(row)))?;
+            let keys = self.sorted.get_or_insert_with(|| self.lookup.sorted_keys());
+            let mut found = Vec::new();
+            held.segment.intersect(keys, |_, row| found.extend(rows.contains(row).then_some(row)))?;
+            written.extend(found);
         }
-        let spared: RoaringBitmap = spared.into_iter().collect();
+        Ok(written)
+    }
+}
+
+/// Takes rows out of the plans whose key has a newer write in a memtable.
+fn spare_rewritten(present: &Present<'_>, plans: &mut [Plan<'_>], counts: &mut Deleted) -> Result<()> {
+    let mut written = Written::new(&present.lookup);
+    for Plan { held, selected, doomed } in plans {
+        let spared = written.among(held, doomed)?;
         *doomed -= &spared;
         if selected.is_some() {
             for_keys(held, &spared, |_, key, _| {

@@ -9,6 +9,7 @@ use super::Table;
 use super::gather::{BatchCutter, RowSizes, gather};
 use super::keys::KeyList;
 use super::manifest::SegmentDisk;
+use super::masking::Remask;
 use super::memtable::{Kept, Memtable, Slot};
 use super::segment::Segment;
 use super::segment::writer::SegmentWriter;
@@ -82,33 +83,6 @@ impl Table {
         }
     }
 
-    /// Stores changed masks and drops segments without a live row.
-    pub(super) fn replace_masks(
-        &self,
-        committing: &super::publish::Committing<'_>,
-        segments: &mut Vec<Held>,
-        changed: Vec<(usize, RoaringBitmap)>,
-    ) -> Result<()> {
-        let (places, bitmaps): (Vec<_>, Vec<_>) = changed
-            .into_iter()
-            .filter(|(at, dead)| {
-                let all = dead.len() == u64::from(segments[*at].segment.rows());
-                if all {
-                    segments[*at].mask = None;
-                    segments[*at].gone = true;
-                }
-                !all
-            })
-            .unzip();
-        if !bitmaps.is_empty() {
-            for (at, mask) in places.into_iter().zip(committing.write_masks(bitmaps)?) {
-                segments[at].mask = Some(mask);
-            }
-        }
-        segments.retain(|held| !held.gone);
-        Ok(())
-    }
-
     /// Writes the rows among `slots`, which are in key order, to one or more segments.
     fn write_rows(
         &self,
@@ -178,19 +152,13 @@ impl<'a> Output<'a> {
     }
 }
 
-/// Live rows of `segments` whose keys are among ascending `keys`, as new full masks by position. A damaged segment in
-/// their way is marked: its mask can no longer be complete.
-fn find_older(segments: &mut [Held], keys: &KeyList) -> Vec<(usize, RoaringBitmap)> {
+/// What writes of ascending `keys` change of `segments`: their rows there are dead from now on, and never to be had back.
+/// A damaged segment in their way is marked: its mask can no longer be complete.
+fn find_older(segments: &mut [Held], keys: &KeyList) -> Vec<Remask> {
     let mut changed = Vec::new();
     for (at, held) in segments.iter_mut().enumerate().filter(|(_, held)| !held.damaged) {
-        match find_live(held, keys) {
-            Ok(found) if found.is_empty() => {}
-            Ok(mut found) => {
-                if let Some(mask) = &held.mask {
-                    found |= &*mask.rows;
-                }
-                changed.push((at, found));
-            }
+        match overtaken(at, held, keys) {
+            Ok(remask) => changed.extend(remask),
             Err(error) => {
                 tracing::error!(segment = held.segment.id(), %error, "a segment is quarantined for good");
                 held.damaged = true;
@@ -200,17 +168,20 @@ fn find_older(segments: &mut [Held], keys: &KeyList) -> Vec<(usize, RoaringBitma
     changed
 }
 
-/// Live rows of a segment whose keys are among ascending `keys`.
-pub(super) fn find_live(held: &Held, keys: &KeyList) -> Result<RoaringBitmap> {
+fn overtaken(at: usize, held: &Held, keys: &KeyList) -> Result<Option<Remask>> {
     if held.segment.overlap(keys).is_empty() {
-        return Ok(RoaringBitmap::new());
+        return Ok(None);
     }
     let mut rows = Vec::new();
     held.segment.intersect(keys, |_, row| rows.push(row))?;
     // Keys ascend, so rows do.
-    let mut found = RoaringBitmap::from_sorted_iter(rows).map_err(|e| Error::corrupt("segment order", e))?;
-    if let Some(dead) = held.dead()? {
-        found -= dead;
-    }
-    Ok(found)
+    let found = RoaringBitmap::from_sorted_iter(rows).map_err(|e| Error::corrupt("segment order", e))?;
+    let dead = match held.dead()? {
+        Some(dead) if found.is_subset(dead) => None,
+        Some(dead) => Some(dead | &found),
+        None => Some(found.clone()).filter(|found| !found.is_empty()),
+    };
+    let met = held.restorable.iter().filter(|restorable| !restorable.rows().is_disjoint(&found));
+    let restorable: Vec<_> = met.map(|restorable| (restorable.task, &**restorable.rows() - &found)).collect();
+    Ok((dead.is_some() || !restorable.is_empty()).then_some(Remask { at, dead, restorable }))
 }

@@ -16,6 +16,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::Table;
 use super::layout::number_of;
+use super::manifest::SegmentDisk;
 use super::tables::StagingKept;
 use super::version::read_manifest;
 use crate::error::{Error, Result};
@@ -156,7 +157,9 @@ impl Keeper {
     fn keep(&self, table: &Table) {
         table.compaction_queued.store(false, Ordering::Release);
         let Some(staging_kept) = self.collecting() else { return };
-        let result = table.compact_while_due().and_then(|_| table.collect(&*staging_kept).map(drop));
+        let forgotten = table.forget_overdue();
+        let result =
+            forgotten.and_then(|()| table.compact_while_due()).and_then(|_| table.collect(&*staging_kept).map(drop));
         match result {
             Ok(()) | Err(Error::Stopped) => {}
             Err(error) => tracing::warn!(table = %table.id, %error, "maintenance failed, it will be tried again"),
@@ -256,7 +259,8 @@ impl Table {
                 other => other?,
             };
             segments.extend(manifest.segments.iter().map(|entry| entry.id));
-            masks.extend(manifest.segments.iter().filter_map(|entry| entry.mask).map(|mask| mask.file));
+            let places = manifest.segments.iter().flat_map(SegmentDisk::masks);
+            masks.extend(places.map(|place| place.file));
         }
         let unnamed = |(files, kept): (Vec<(u64, PathBuf)>, &BTreeSet<u64>)| {
             files.into_iter().filter(|(number, _)| !kept.contains(number)).map(|(_, path)| path).collect::<Vec<_>>()

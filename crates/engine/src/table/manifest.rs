@@ -24,6 +24,12 @@ pub(crate) struct ManifestDisk {
     pub(crate) next_segment: u64,
     pub(crate) segments: Vec<SegmentDisk>,
     pub(crate) publications: Vec<PublicationDisk>,
+    /// Deletions that can be undone, the oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) undoable: Vec<UndoableDisk>,
+    /// Number of the newest version in which rows came back from the dead.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) undone: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -76,6 +82,16 @@ pub(crate) struct SegmentDisk {
     /// Found damaged when its keys had to be looked up: dead rows are missing from its mask, so it is never served again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) damaged: bool,
+    /// Dead rows that can be had back, for each task that deleted any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) restorable: Vec<RestorableDisk>,
+}
+
+impl SegmentDisk {
+    /// Where all its lists of rows are.
+    pub(crate) fn masks(&self) -> impl Iterator<Item = MaskDisk> {
+        self.mask.into_iter().chain(self.restorable.iter().map(|restorable| restorable.mask))
+    }
 }
 
 /// Where the dead rows of a segment are listed.
@@ -89,6 +105,28 @@ pub(crate) struct MaskDisk {
     pub(crate) dead: u64,
 }
 
+/// Where the rows of a segment are listed that a task deleted and that can be had back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RestorableDisk {
+    pub(crate) task: String,
+    /// `dead`: how many.
+    pub(crate) mask: MaskDisk,
+}
+
+/// A deletion that can be undone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct UndoableDisk {
+    pub(crate) task: String,
+    pub(crate) until_ms: i64,
+    pub(crate) deleted: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) expired: u64,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) damaged: bool,
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PublicationDisk {
@@ -98,6 +136,12 @@ pub(crate) struct PublicationDisk {
     deleted: u64,
     changed_since: u64,
     missing: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    restored: u64,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -196,14 +240,14 @@ impl SchemaDisk {
 
 impl PublicationDisk {
     pub(crate) fn new((task, unit): (TaskId, u32), published: &Published) -> Self {
-        let Published { fence, deleted, changed_since, missing } = *published;
-        Self { task: task.to_string(), unit, fence, deleted, changed_since, missing }
+        let Published { fence, deleted, changed_since, missing, restored } = *published;
+        Self { task: task.to_string(), unit, fence, deleted, changed_since, missing, restored }
     }
 
     pub(crate) fn into_published(self, what: &str) -> Result<((TaskId, u32), Published)> {
-        let Self { task, unit, fence, deleted, changed_since, missing } = self;
+        let Self { task, unit, fence, deleted, changed_since, missing, restored } = self;
         let task = task.parse().map_err(|e| Error::corrupt(what, e))?;
-        Ok(((task, unit), Published { fence, deleted, changed_since, missing }))
+        Ok(((task, unit), Published { fence, deleted, changed_since, missing, restored }))
     }
 }
 
@@ -213,5 +257,47 @@ pub(crate) fn check_table(manifest: &ManifestDisk, table: TableId, what: &str) -
         Ok(())
     } else {
         Err(Error::corrupt(what, format!("belongs to table {}", manifest.table)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TASK: &str = "0c2d9d04-5a3d-4f0a-9e0b-0123456789ab";
+
+    /// A manifest with one segment and one publication, with these members added to each and to itself.
+    fn text(segment: &str, publication: &str, own: &str) -> String {
+        let schema = r#"{"primary_key":"id","fields":[{"name":"id","type":"int64"}]}"#;
+        let keys = r#""rows":5,"bytes":100,"min_key":1,"max_key":5,"meta_bytes":10,"meta_crc":11"#;
+        let mask = r#"{"file":7,"offset":16,"bytes":20,"crc":12,"dead":2}"#;
+        let counts = r#""fence":2,"deleted":2,"changed_since":0,"missing":0"#;
+        let segments = format!(r#"[{{"id":2,{keys},"mask":{mask}{segment}}}]"#);
+        let publications = format!(r#"[{{"task":"{TASK}","unit":1,{counts}{publication}}}]"#);
+        format!(
+            r#"{{"table":"t","version":7,"schema":{schema},"flushed_seq":9,"next_segment":3,"segments":{segments},"publications":{publications}{own}}}"#
+        )
+    }
+
+    /// What is stored stays readable and what has nothing new in it is stored as before.
+    #[test]
+    fn manifests_are_stored_to_the_letter() {
+        let lists = format!(
+            r#","restorable":[{{"task":"{TASK}","mask":{{"file":7,"offset":36,"bytes":20,"crc":13,"dead":2}}}}]"#
+        );
+        let undoable = format!(r#","undoable":[{{"task":"{TASK}","until_ms":1700000000000,"deleted":2}}],"undone":6"#);
+        let damaged = undoable.replace("\"deleted\":2", "\"deleted\":2,\"expired\":1,\"damaged\":true");
+        for (segment, publication, own) in [
+            ("", "", ""),
+            (&*lists, "", &*undoable),
+            ("", r#","restored":2"#, r#","undone":7"#),
+            (&lists, "", &damaged),
+        ] {
+            let text = text(segment, publication, own);
+            let read: ManifestDisk = serde_json::from_str(&text).expect("reads");
+            assert_eq!(serde_json::to_string(&read).expect("writes"), text);
+            let places: Vec<_> = read.segments[0].masks().map(|place| place.offset).collect();
+            assert_eq!(places, if segment.is_empty() { vec![16] } else { vec![16, 36] });
+        }
     }
 }

@@ -13,10 +13,10 @@ use knarr_base::id::TaskId;
 use parking_lot::MutexGuard;
 use roaring::RoaringBitmap;
 
-use super::Table;
 use super::layout::number_of;
 use super::mask::{self, Mask};
 use super::version::Version;
+use super::{Table, UNDO_UNIT};
 use crate::error::{Error, Result};
 
 /// Behind the commit lock.
@@ -24,13 +24,13 @@ use crate::error::{Error, Result};
 pub(super) struct CommitState {
     /// A manifest may or may not have landed.
     unsettled: bool,
-    /// Tasks whose publications the next manifest leaves out.
-    acknowledged: BTreeSet<TaskId>,
+    /// Tasks whose publications the next manifest leaves out: their own, or that of their undo.
+    acknowledged: BTreeSet<(TaskId, bool)>,
 }
 
 impl CommitState {
-    pub(super) fn acknowledge(&mut self, task: TaskId) {
-        self.acknowledged.insert(task);
+    pub(super) fn acknowledge(&mut self, task: TaskId, undo: bool) {
+        self.acknowledged.insert((task, undo));
     }
 }
 
@@ -58,7 +58,7 @@ impl Committing<'_> {
         next.number = current.number + 1;
         next.next_segment = table.next_segment.load(Ordering::Acquire);
         let acknowledged = &self.state.acknowledged;
-        next.publications.retain(|(task, _), _| !acknowledged.contains(task));
+        next.publications.retain(|(task, unit), _| !acknowledged.contains(&(*task, *unit == UNDO_UNIT)));
         self.put(&next)?;
         self.state.acknowledged.clear();
         Ok(self.adopt(next))

@@ -89,7 +89,7 @@ impl Segment {
             file_bytes: entry.bytes,
             min_key: entry.min_key.clone().into(),
             max_key: entry.max_key.clone().into(),
-            entry: SegmentDisk { mask: None, damaged: false, ..entry.clone() },
+            entry: SegmentDisk { mask: None, damaged: false, restorable: Vec::new(), ..entry.clone() },
             content,
             damage: OnceLock::new(),
             nears: Nears::default(),

@@ -8,4 +8,5 @@ mod pins;
 mod search;
 mod storm;
 mod structures;
+mod undo;
 mod world;

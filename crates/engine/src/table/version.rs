@@ -11,8 +11,10 @@ use roaring::RoaringBitmap;
 
 use super::Published;
 use super::layout::Layout;
-use super::manifest::{self, MANIFEST, ManifestDisk, MaskDisk, PublicationDisk, SchemaDisk, SegmentDisk};
+use super::manifest::{self, MANIFEST, ManifestDisk, MaskDisk, PublicationDisk};
+use super::manifest::{RestorableDisk, SchemaDisk, SegmentDisk};
 use super::mask::{self, Mask};
+use super::restorable::{Restorable, Undoable};
 use super::segment::Segment;
 use crate::columns;
 use crate::disk::Disk;
@@ -27,13 +29,15 @@ pub(crate) struct Held {
     pub(crate) mask_damage: Option<(MaskDisk, Arc<str>)>,
     /// See [`SegmentDisk::damaged`].
     pub(crate) damaged: bool,
-    /// Every row is dead: the next version does without it. Never true in a published version.
+    /// By task, at most one of each, without a row in common; all their rows are dead.
+    pub(crate) restorable: Vec<Restorable>,
+    /// The next version does without it, see [`Held::spent`]. Never true in a published version.
     pub(crate) gone: bool,
 }
 
 impl Held {
     pub(crate) fn new(segment: Arc<Segment>) -> Self {
-        Self { segment, mask: None, mask_damage: None, damaged: false, gone: false }
+        Self { segment, mask: None, mask_damage: None, damaged: false, restorable: Vec::new(), gone: false }
     }
 
     pub(crate) fn id(&self) -> u64 {
@@ -70,6 +74,7 @@ impl Held {
         SegmentDisk {
             mask: self.mask.as_ref().map(|mask| mask.place).or(unread),
             damaged: self.damaged,
+            restorable: self.restorable.iter().map(Restorable::entry).collect(),
             ..self.segment.entry().clone()
         }
     }
@@ -86,6 +91,10 @@ pub(crate) struct Version {
     pub(crate) next_segment: u64,
     pub(crate) segments: Vec<Held>,
     pub(crate) publications: BTreeMap<(TaskId, u32), Published>,
+    /// Oldest first.
+    pub(crate) undoable: Vec<Undoable>,
+    /// Number of the newest version in which rows came back from the dead; 0: of none.
+    pub(crate) undone: u64,
 }
 
 /// Segments that are mapped now, by id, so that all versions share them.
@@ -102,6 +111,8 @@ impl Version {
             next_segment: 1,
             segments: Vec::new(),
             publications: BTreeMap::new(),
+            undoable: Vec::new(),
+            undone: 0,
         }
     }
 
@@ -119,6 +130,8 @@ impl Version {
             next_segment: self.next_segment,
             segments: self.segments.iter().map(Held::entry).collect(),
             publications: self.publications.iter().map(|(key, p)| PublicationDisk::new(*key, p)).collect(),
+            undoable: self.undoable.iter().map(Undoable::entry).collect(),
+            undone: self.undone,
         })
     }
 
@@ -136,7 +149,14 @@ impl Version {
         let schema = Arc::new(manifest.schema.into_schema(&what)?);
         let publications =
             manifest.publications.into_iter().map(|p| p.into_published(&what)).collect::<Result<BTreeMap<_, _>>>()?;
-        let segments = manifest.segments.iter().map(|entry| open_held(disk, layout, entry, &schema, cache)).collect();
+        let undoable = manifest.undoable.iter().map(|one| Undoable::from_entry(one, &what));
+        let mut undoable = undoable.collect::<Result<Vec<_>>>()?;
+        let mut segments = Vec::with_capacity(manifest.segments.len());
+        for entry in &manifest.segments {
+            let mut held = open_held(disk, layout, entry, &schema, cache);
+            open_restorable(disk, layout, entry, &mut held, &mut undoable)?;
+            segments.push(held);
+        }
         Ok(Self {
             number,
             stored: columns::stored_schema(&schema),
@@ -145,6 +165,8 @@ impl Version {
             next_segment: manifest.next_segment,
             segments,
             publications,
+            undoable,
+            undone: manifest.undone,
         })
     }
 }
@@ -188,4 +210,30 @@ fn open_held(disk: &dyn Disk, layout: &Layout, entry: &SegmentDisk, schema: &Sch
         }
     }
     held
+}
+
+/// Reads which rows of a segment can be had back. What cannot be read is none of them from here on, and its task's
+/// deletion stays: a list that misses what was written since must never be read again.
+fn open_restorable(
+    disk: &dyn Disk,
+    layout: &Layout,
+    entry: &SegmentDisk,
+    held: &mut Held,
+    undoable: &mut [Undoable],
+) -> Result<()> {
+    for RestorableDisk { task, mask: place } in &entry.restorable {
+        let task = task.parse().map_err(|e| Error::corrupt(format!("segment {}", entry.id), e))?;
+        let all_dead = |rows: &RoaringBitmap| held.mask.as_ref().is_some_and(|mask| rows.is_subset(&mask.rows));
+        match mask::read(disk, layout, *place, entry.rows) {
+            Ok(mask) if held.mask_damage.is_some() || all_dead(&mask.rows) => {
+                held.restorable.push(Restorable { task, mask });
+            }
+            read => {
+                let error = read.err().unwrap_or_else(|| Error::corrupt(format!("mask file {}", place.file), "rows"));
+                tracing::error!(segment = entry.id, %task, %error, "a deletion cannot be undone any more");
+                undoable.iter_mut().filter(|one| one.task == task).for_each(|one| one.damaged = true);
+            }
+        }
+    }
+    Ok(())
 }

@@ -45,6 +45,7 @@ fn every_command_parses() {
         "task watch i",
         "task confirm i",
         "task cancel i",
+        "task undo i --json",
         "task drop i",
         "key create --label l --grant read:c --grant all:*",
         "key list",

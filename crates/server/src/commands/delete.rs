@@ -12,7 +12,8 @@ use crate::output::{self, Output, count, rows_table};
 /// Delete the rows that match a filter, after showing which.
 ///
 /// The server scans first; then the count and sampled rows are shown and nothing happens until they are confirmed.
-/// Only the rows of that scan are deleted: a row written since survives, even under the same key.
+/// Only the rows of that scan are deleted: a row written since survives, even under the same key. For a week, unless the
+/// server's settings say otherwise, `knarr task undo ID` brings them back.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -71,7 +72,7 @@ pub(crate) fn run(args: &Args, client: &Client, out: &Output) -> Result<()> {
         let shown = preview(collection, &view);
         if *yes || view.process_info.total_filter_count == 0 {
             out.note(&shown);
-        } else if !output::ask(&format!("{shown}\nDelete them? There is no way back."))? {
+        } else if !output::ask(&format!("{shown}\nDelete them?"))? {
             task::set_status(client, &id, "cancel")?;
             return Err(output::declined());
         }
@@ -95,5 +96,8 @@ fn summary(view: &View) -> String {
         text.push_str(&format!("; {} were written since the scan and stay", count(p.changed_count)));
     }
     p.files.iter().for_each(|f| text.push_str(&format!("\n  {f}")));
+    if let Some(until) = &p.undo_until {
+        text.push_str(&format!("\nuntil {until} `knarr task undo {}` brings them back", view.task_id));
+    }
     text
 }

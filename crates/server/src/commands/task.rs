@@ -18,7 +18,7 @@ const LOOK_MAX: Duration = Duration::from_millis(500);
 const TYPES: [&str; 2] = ["data_export", "filter_delete"];
 const STATUSES: [&str; 7] = ["init", "queued", "running", "confirm", "confirmed", "done", "fail"];
 
-/// Follow, confirm and cancel tasks.
+/// Follow, confirm, cancel and undo tasks.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Args {
     /// List tasks, newest first.
@@ -65,7 +65,27 @@ pub(crate) enum Args {
         /// Task id.
         id: String,
     },
-    /// Remove a task from the list; a running one is cancelled first.
+    /// Bring back the rows that a finished delete deleted.
+    ///
+    /// A row whose key was written since, if only to be deleted, stays as it is, and a row that has expired stays away. The
+    /// next fetch and the next search see the others. Asked again, it answers the same and does nothing.
+    #[command(after_help = "\
+`knarr task info ID` says until when: seven days after the delete, unless the server's undo_days says otherwise. A
+collection keeps the rows of its newest 64 deletes; of an older one the time is over sooner. Until then deleted rows take
+their space on the disk; `knarr task drop ID` gives them up at once.
+
+Needs the key that created the task, or an administrator's, with write on the collection. Exit code 1 when nothing can come
+back: another kind of task, not done, over, the collection dropped.
+
+Examples:
+  knarr task list --type filter_delete --status done      # which deletes there were
+  knarr task undo 7f9c24e5-2a10-4b4e-9c49-5f0a6c1d2e3f
+  knarr task undo ID --json | jq .restored_count")]
+    Undo {
+        /// Task id.
+        id: String,
+    },
+    /// Remove a task from the list; a running one is cancelled first, a finished delete cannot be undone any more.
     #[command(after_help = "Example:\n  knarr task drop 7f9c24e5-2a10-4b4e-9c49-5f0a6c1d2e3f")]
     Drop {
         /// Task id.
@@ -102,6 +122,30 @@ pub(crate) struct Process {
     bytes: u64,
     eta_seconds: Option<u64>,
     pub(crate) files: Vec<String>,
+    pub(crate) undo_until: Option<String>,
+    undone: Option<Undone>,
+}
+
+/// What an undo did.
+#[derive(Debug, Deserialize)]
+struct Undone {
+    undo_time: String,
+    restored_count: u64,
+    changed_count: u64,
+    expired_count: u64,
+}
+
+impl Undone {
+    fn words(&self) -> String {
+        let mut text = format!("{} rows are back", count(self.restored_count));
+        if self.changed_count > 0 {
+            text.push_str(&format!("; {} were written since and stay as they are", count(self.changed_count)));
+        }
+        if self.expired_count > 0 {
+            text.push_str(&format!("; {} have expired", count(self.expired_count)));
+        }
+        text
+    }
 }
 
 impl View {
@@ -144,6 +188,12 @@ impl View {
         if !p.err_msg.is_empty() {
             lines.push(format!("error: {}", p.err_msg));
         }
+        if let Some(until) = &p.undo_until {
+            lines.push(format!("until {until} `knarr task undo {}` brings the rows back", self.task_id));
+        }
+        if let Some(undone) = &p.undone {
+            lines.push(format!("undone {}: {}", undone.undo_time, undone.words()));
+        }
         lines.extend(p.files.iter().map(|file| format!("file: {file}")));
         if !p.sampled_data.is_empty() {
             lines.push(format!("{} of the matching rows:\n{}", p.sampled_data.len(), rows_table(&p.sampled_data)));
@@ -171,6 +221,11 @@ pub(crate) fn run(args: Args, client: &Client, out: &Output) -> Result<()> {
         Args::Watch { id } => finish(client, out, &id, |view| view.page()),
         Args::Confirm { id } => update(client, out, &id, "confirmed"),
         Args::Cancel { id } => update(client, out, &id, "cancel"),
+        Args::Undo { id } => {
+            let data = client.call("/knarr/v1/tasks/undo", &json!({"task_id": id}))?;
+            let undone: Undone = data.read()?;
+            out.show(data.text(), || undone.words())
+        }
         Args::Drop { id } => {
             client.call("/api/task/drop", &json!({"task_id": id}))?;
             out.show(&json!({"task_id": id}).to_string(), || format!("dropped {id}"))

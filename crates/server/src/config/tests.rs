@@ -29,6 +29,7 @@ fn defaults_need_only_a_directory() {
     assert_eq!(config.memtable_bytes, limit::MEMTABLE_BYTES);
     assert_eq!(config.structure_rows, limit::INDEX_SEGMENT_ROWS);
     assert_eq!((config.confirm_wait, config.task_retention), (limit::CONFIRM_WAIT, limit::TASK_RETENTION));
+    assert_eq!(config.undo_window, limit::UNDO_WINDOW);
     assert_eq!(config.key_requests_at_once, limit::REQUESTS_PER_KEY);
     assert_eq!(u128::from(config.clock_skew_ms), limit::CLOCK_SKEW.as_millis());
     assert!(config.regions.is_empty() && !config.trust_forwarded_host);
@@ -194,7 +195,7 @@ fn ranges_are_what_the_errors_say() {
             assert!(refused.ends_with(&format!("{name}: must be {accepted}, not {over}")), "{refused}");
         }
     }
-    assert_eq!(ranges, 8);
+    assert_eq!(ranges, 9);
 }
 
 #[test]

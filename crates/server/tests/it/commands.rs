@@ -80,6 +80,7 @@ fn every_command_answers_one_document_and_its_exit_code() {
          1 delete books --filter {{\"absent\":[1]}} --yes\n5 delete absent --filter {{\"lang\":[\"de\"]}} --yes\n\
          0 task list --type filter_delete\n2 task list --type absent\n2 task list --status absent\n5 task info {absent}\n\
          5 task watch {absent}\n5 task confirm {absent}\n5 task cancel {absent}\n5 task drop {absent}\n\
+         5 task undo {absent}\n2 task undo\n\
          0 key create --grant read:books\n0 key list\n5 key revoke absent\n2 key create --grant fly:books\n\
          0 bucket create files\n0 bucket list\n0 bucket ls files\n5 bucket ls absent\n0 bucket put rows.jsonl files/rows\n\
          2 bucket put absent files/rows\n0 bucket get files/rows copy\n5 bucket get files/absent copy\n2 bucket get files copy\n\
@@ -171,5 +172,38 @@ fn a_reader_that_leaves_is_no_failure() {
     let output = knarr(&server, "task list").stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
     let output = output.wait_with_output().unwrap();
     assert_eq!((output.status.code(), &*output.stderr), (Some(0), &b""[..]));
+    world.stop(server);
+}
+
+/// The way back from a delete, as a person and as a script walk it.
+#[test]
+fn a_delete_is_undone_with_the_words_it_ended_with() {
+    let world = World::new();
+    let server = world.start();
+    let mut client = server.client();
+    create_collection(&mut client, "books");
+    fill(&mut client, "books", (0..10).map(|id| row(id, id % 2, id)));
+    let run = |line: &str| knarr(&server, line).output().unwrap();
+    let told = |output: &Output| String::from_utf8(output.stdout.clone()).unwrap();
+    let deleted = told(&run("delete books --filter {\"grp\":[1]} --yes"));
+    let command = deleted.split('`').nth(1).unwrap_or_else(|| panic!("{deleted}"));
+    let (_, line) = command.split_once(' ').unwrap();
+    let id = line.rsplit(' ').next().unwrap();
+    assert_eq!(alive(&mut client, "books", 0..10), [0, 2, 4, 6, 8]);
+    let page = told(&run(&format!("task info {id}")));
+    assert!(page.contains(&format!("`{command}`")), "{page}");
+
+    fill(&mut client, "books", [row(3, 7, 3)].into_iter());
+    let undone = run(line);
+    assert_eq!(told(&undone), "4 rows are back; 1 were written since and stay as they are\n");
+    assert_eq!(alive(&mut client, "books", 0..10), (0..10).collect::<Vec<_>>());
+    let again = document(&run(&format!("{line} --json")));
+    assert_eq!((&again["task_id"], &again["restored_count"]), (&json!(id), &json!(4)));
+    let page = told(&run(&format!("task info {id}")));
+    assert!(page.contains("4 rows are back") && !page.contains(command), "{page}");
+
+    let export = document(&run("export books --all --to files/out --wait --json"));
+    let refused = run(&format!("task undo {} --json", export["task_id"].as_str().unwrap()));
+    check(&refused, 1, "the undo of an export");
     world.stop(server);
 }

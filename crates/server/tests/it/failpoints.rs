@@ -209,6 +209,15 @@ impl Walk {
         self.wait(&task, "fail");
         self.once("/api/task/drop", &json!({"task_id": task}), 1_000_035);
 
+        let params = json!({"collection_name": TABLE, "filter": {"grp": [2]}, "need_confirm": false});
+        let task = self.task("filter_delete", &params);
+        let deleted = self.wait(&task, "done")["total_deleted_count"].clone();
+        assert_ne!(deleted, 0);
+        // Asked again after a death, it says what it did then.
+        let undone = self.must("/knarr/v1/tasks/undo", &json!({"task_id": task}));
+        assert_eq!((&undone["restored_count"], &undone["changed_count"]), (&deleted, &json!(0)), "{undone}");
+        assert_eq!(self.must("/knarr/v1/tasks/undo", &json!({"task_id": task})), undone);
+
         // Every export flushes: enough segments of one size for a compaction.
         for (n, path) in (2..).zip(["walk/a", "walk/b", "walk/c", "walk/d", "walk/e"]) {
             self.upsert(TABLE, (0..40).map(|i| i * n), n);

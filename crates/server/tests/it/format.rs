@@ -182,5 +182,12 @@ fn go_on(world: &World, server: Server, client: &mut Client, answers: &Value) {
     assert_eq!(alive(client, "numbers", group), [13, 5000]);
     let counts = &task_info(client, &open)["process_info"];
     assert_eq!(counts["total_deleted_count"], ROWS / 10 - 1, "{counts}");
+    // What this release deletes comes back; an earlier one kept nothing.
+    let old = find("done", "filter_delete");
+    let mut undo = |task: &str| client.post("/knarr/v1/tasks/undo", &json!({"task_id": task})).unwrap();
+    assert_eq!(undo(&old).code, 1_000_006);
+    assert_eq!(undo(&open).data["restored_count"], ROWS / 10 - 1);
+    let group = (0..ROWS).filter(|n| n % 10 == 3);
+    assert_eq!(alive(client, "numbers", group.clone()), group.collect::<Vec<_>>());
     world.stop(server);
 }

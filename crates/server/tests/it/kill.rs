@@ -204,7 +204,8 @@ fn write(door: &Door, keys: Range<i64>, mut random: Random) -> (Range<i64>, Rows
     (keys, rows)
 }
 
-/// Writes rows of a round, exports them, deletes them by filter, and checks every step, through all deaths.
+/// Writes rows of a round, exports them, deletes them by filter, every other time takes that back, and checks every step,
+/// through all deaths.
 fn run_tasks(world: &World, door: &Door) -> i64 {
     let mut visitor = door.visitor();
     let mut round = 0;
@@ -227,6 +228,13 @@ fn run_tasks(world: &World, door: &Door) -> i64 {
         let info = finish(&mut visitor, &task);
         assert_eq!((&info["total_filter_count"], &info["total_deleted_count"]), (&json!(150), &json!(150)), "{info}");
         assert_eq!(observe(&mut visitor, &keys), Rows::new(), "round {round} after its delete");
+        if round % 2 == 0 {
+            continue;
+        }
+        let undone = visitor.must("/knarr/v1/tasks/undo", &json!({"task_id": task}));
+        assert_eq!((&undone["restored_count"], &undone["changed_count"]), (&json!(150), &json!(0)), "{undone}");
+        let back: Rows = keys.clone().map(|id| (id, Cells { grp: round, n: round * 1000 + id })).collect();
+        assert_eq!(observe(&mut visitor, &keys), back, "round {round} after its undo");
     }
     round
 }

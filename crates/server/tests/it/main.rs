@@ -28,4 +28,5 @@ mod rights;
 mod secrets;
 mod tasks;
 mod tenants;
+mod undo;
 mod world;

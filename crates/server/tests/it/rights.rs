@@ -277,7 +277,7 @@ fn subjects(admin: &mut Client, at: usize) -> Subjects {
     Subjects { table }
 }
 
-/// A3, A4: who sees a waiting task, who may confirm, cancel and drop it, and who sees the rows it shows.
+/// A3, A4: who sees a waiting task, who may confirm, cancel, drop and undo it, and who sees the rows it shows.
 #[test]
 fn task_rights() {
     let world = World::new();
@@ -285,7 +285,7 @@ fn task_rights() {
     let mut admin = server.client();
     let mut at = 0;
     for right in RIGHTS {
-        for call in ["info", "confirmed", "cancel", "drop"] {
+        for call in ["info", "confirmed", "cancel", "drop", "undo"] {
             at += 1;
             let Subjects { table } = subjects(&mut admin, at);
             let task =
@@ -296,9 +296,11 @@ fn task_rights() {
             let (path, body) = match call {
                 "info" => ("/api/task/info", json!({"task_id": task})),
                 "drop" => ("/api/task/drop", json!({"task_id": task})),
+                "undo" => ("/knarr/v1/tasks/undo", json!({"task_id": task})),
                 status => ("/api/task/update", json!({"task_id": task, "task_status": status})),
             };
             assert_eq!(blind.post(path, &body).unwrap().code, NO_TASK, "{call} by a key that cannot see it");
+            // An undo of what another key created takes admin and write.
             let wanted = match (call, right) {
                 ("info", _) | ("confirmed", "confirm") | ("cancel" | "drop", "admin") => 0,
                 _ => NO_PERMISSION,

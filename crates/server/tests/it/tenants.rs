@@ -183,6 +183,7 @@ fn foreign_names_are_worth_nothing() {
     for (path, status) in [
         ("/api/task/info", None),
         ("/api/task/drop", None),
+        ("/knarr/v1/tasks/undo", None),
         ("/api/task/update", Some("confirmed")),
         ("/api/task/update", Some("cancel")),
     ] {

@@ -11,7 +11,7 @@ use knarr_catalog::tasks::{CancelOutcome, NewTask, Status, Task, TaskChange};
 use super::driver::transition;
 use super::machine::{self, Event, Refusal, State};
 use super::report::{Report, from_text, to_text};
-use super::{CreateTask, TaskInfo, TaskQuery, TaskSpec, progress, scheduler, spec};
+use super::{CreateTask, TaskInfo, TaskQuery, TaskSpec, progress, scheduler, spec, undo};
 use crate::{Inner, Principal, Service};
 
 /// Tasks answered when a list names no limit.
@@ -158,7 +158,8 @@ impl Service {
         self.inner.cancel(id, &by.key, &format!("cancelled by {}", by.key)).await
     }
 
-    /// Cancels if needed, then forgets the task. Rows already deleted stay deleted, complete files stay.
+    /// Cancels if needed, then forgets the task. Rows already deleted stay deleted, and no undo brings them back; complete
+    /// files stay.
     ///
     /// # Errors
     /// `Kind::TaskMissing`, `Kind::Forbidden`, `Kind::Busy` if it does not stop in time.
@@ -181,10 +182,10 @@ impl Service {
             detail: "{}".to_owned(),
             outcome: "done",
         };
-        Ok(self.inner.catalog.drop_task(id, audit).await?)
+        undo::drop_task(&self.inner, &task, audit).await
     }
 
-    async fn visible(&self, by: &Principal, id: TaskId) -> Result<Task> {
+    pub(super) async fn visible(&self, by: &Principal, id: TaskId) -> Result<Task> {
         let task = self.inner.catalog.task(id).await?.filter(|task| sees(by, task));
         task.ok_or_else(|| Error::new(Kind::TaskMissing, "task not exist"))
     }
@@ -195,14 +196,15 @@ fn sees(by: &Principal, task: &Task) -> bool {
     task.account == by.account && (task.creator == by.key || by.knows(&task.collection))
 }
 
-fn own(by: &Principal, task: &Task) -> Result<()> {
+pub(super) fn own(by: &Principal, task: &Task) -> Result<()> {
     if task.creator == by.key { Ok(()) } else { by.need(Right::Admin, &task.collection) }
 }
 
 impl Inner {
     async fn view(&self, by: &Principal, task: &Task) -> Result<TaskInfo> {
         let units = self.catalog.units(task.id).await?;
-        progress::view(task, &units, by.may(Right::Read, &task.collection), self.clock.now_ms())
+        let undo = if task.kind == super::DELETE { self.catalog.undo(task.id).await? } else { None };
+        progress::view(task, &units, undo.as_ref(), by.may(Right::Read, &task.collection), self.clock.now_ms())
     }
 
     async fn cancel(self: &Arc<Self>, id: TaskId, who: &KeyId, reason: &str) -> Result<()> {

@@ -55,6 +55,13 @@ impl Driver<'_> {
         self.inner.clock.now_ms().saturating_add(wait)
     }
 
+    /// End of the time to undo a delete that publishes now: nobody can name a task that is forgotten.
+    fn undo_until(&self) -> Option<i64> {
+        let window = self.inner.policy.undo.min(self.inner.policy.retention);
+        let window = i64::try_from(window.as_millis()).unwrap_or(i64::MAX);
+        (window > 0).then(|| self.inner.clock.now_ms().saturating_add(window))
+    }
+
     /// The one unit that deletes. After a restart it first reads back whether its publication landed.
     async fn delete_rows(&mut self, filter: &Filter) -> Result<()> {
         let units = self.inner.catalog.units(self.task.id).await?;
@@ -72,6 +79,7 @@ impl Driver<'_> {
         self.report.deleted = count("deleted");
         self.report.changed = count("changed_since");
         self.report.missing = count("missing");
+        self.report.undo_until_ms = counts.get("undo_until_ms").and_then(serde_json::Value::as_i64).unwrap_or(0);
         Ok(())
     }
 
@@ -100,7 +108,11 @@ impl Driver<'_> {
         let deleted = self.publication(ordinal, fence, filter, snapshot).await?;
         fail::fail_point!("service::delete::after_publication");
         let Deleted { deleted, changed_since, missing } = deleted;
-        let counts = json!({ "deleted": deleted, "changed_since": changed_since, "missing": missing }).to_string();
+        // Of an earlier holder's publication as well.
+        let undo_until_ms = self.table.undoable_until(id).unwrap_or(0);
+        let counts = json!({ "deleted": deleted, "changed_since": changed_since, "missing": missing,
+            "undo_until_ms": undo_until_ms });
+        let counts = counts.to_string();
         let kept = catalog.finish_unit(id, ordinal, fence, &counts, Some(audit("done", counts.clone()))).await?;
         fail::fail_point!("service::delete::after_record");
         Ok(if kept { Attempt::Done } else { Attempt::Fenced })
@@ -120,9 +132,11 @@ impl Driver<'_> {
             return Ok(Deleted { deleted: old.deleted, changed_since: old.changed_since, missing: old.missing });
         }
         let (table, snapshot, filter) = (self.table.clone(), snapshot.clone(), filter.clone());
+        let undo_until_ms = self.undo_until();
         let work = move || {
             let never = knarr_engine::compute::Cancel::new();
-            table.delete_matching(&snapshot, &filter, Publication { task, unit, fence }, &Meter::new(), &never)
+            let publication = Publication { task, unit, fence };
+            table.delete_matching(&snapshot, &filter, publication, undo_until_ms, &Meter::new(), &never)
         };
         Ok(self.inner.pool.run(Lane::Serve, work).await??)
     }

@@ -1,8 +1,8 @@
 //! Durable bulk jobs.
 //!
 //! `api` answers clients; `scheduler` knows which tasks are driven; `driver` moves one task through `machine`'s states,
-//! with the steps of each kind in `export` and `delete`, unit by unit (`units`); `spec` and `report` are what the
-//! catalog stores of it; `progress` is what clients see of that.
+//! with the steps of each kind in `export` and `delete`, unit by unit (`units`); `undo` takes a finished delete back;
+//! `spec` and `report` are what the catalog stores of all that; `progress` is what clients see of it.
 
 mod api;
 mod delete;
@@ -13,6 +13,7 @@ mod progress;
 mod report;
 mod scheduler;
 mod spec;
+mod undo;
 mod units;
 
 use std::time::Duration;
@@ -44,7 +45,13 @@ pub const FAILPOINTS: &[&str] = &[
     "service::delete::after_record",
     "service::task::before_done",
     "service::task::after_done",
+    "service::undo::before_publication",
+    "service::undo::after_publication",
+    "service::undo::after_record",
 ];
+
+/// The kind that deletes.
+const DELETE: &str = "filter_delete";
 
 /// What the operator decides about tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,11 +62,18 @@ pub struct Policy {
     pub retention: Duration,
     /// Whether a task's creator may not confirm it.
     pub confirm_by_another: bool,
+    /// Time in which a finished filter_delete can be undone, but no longer than `retention`; zero: it cannot.
+    pub undo: Duration,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { confirm: limit::CONFIRM_WAIT, retention: limit::TASK_RETENTION, confirm_by_another: false }
+        Self {
+            confirm: limit::CONFIRM_WAIT,
+            retention: limit::TASK_RETENTION,
+            confirm_by_another: false,
+            undo: limit::UNDO_WINDOW,
+        }
     }
 }
 
@@ -91,7 +105,7 @@ impl TaskSpec {
     pub fn kind(&self) -> &'static str {
         match self {
             TaskSpec::Export { .. } => "data_export",
-            TaskSpec::Delete { .. } => "filter_delete",
+            TaskSpec::Delete { .. } => DELETE,
         }
     }
 }
@@ -165,6 +179,24 @@ pub struct ProcessInfo {
     pub files: Vec<String>,
     /// Server time from the acceptance of create (or of the confirmation) to the end, milliseconds, once final.
     pub elapsed_ms: Option<u64>,
+    /// Unix milliseconds until which the task can be undone; None if it cannot, or was. A collection keeps the rows of
+    /// its newest deletes only (`limit::UNDOABLE_PER_TABLE`): the undo of an older one is refused before.
+    pub undo_until_ms: Option<i64>,
+    /// What undoing it did.
+    pub undone: Option<Undone>,
+}
+
+/// What an undo did; its counts add up to the rows that the task had deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Undone {
+    /// Unix milliseconds.
+    pub at_ms: i64,
+    /// Rows that came back.
+    pub restored: u64,
+    /// Rows left as they are because their key was written since.
+    pub changed_since: u64,
+    /// Rows that had expired.
+    pub expired: u64,
 }
 
 /// task/list

@@ -5,14 +5,15 @@
 
 use knarr_base::Result;
 use knarr_catalog::tasks::{Status, Task};
+use knarr_catalog::undos::Undo;
 use knarr_catalog::units::{Unit, UnitState};
 
 use super::export::{done_files, file_key};
 use super::report::{Report, UnitWork, from_text};
-use super::{ProcessInfo, TaskInfo, TaskSpec, spec};
+use super::{ProcessInfo, TaskInfo, TaskSpec, spec, undo};
 
 /// The view of `task` at `now_ms`. Without `may_read` the sampled rows are left out.
-pub(super) fn view(task: &Task, units: &[Unit], may_read: bool, now_ms: i64) -> Result<TaskInfo> {
+pub(super) fn view(task: &Task, units: &[Unit], undo: Option<&Undo>, may_read: bool, now_ms: i64) -> Result<TaskInfo> {
     let report: Report = from_text(&task.report)?;
     let spec = spec::decode(&task.spec)?;
     let done = done_files(units)?;
@@ -35,6 +36,8 @@ pub(super) fn view(task: &Task, units: &[Unit], may_read: bool, now_ms: i64) -> 
     let (rows_per_second, eta_seconds) = rate(task, &report, if delete { report.scanned } else { rows }, now_ms);
     let sample = if report.sample.is_empty() || !may_read { "[]" } else { &report.sample };
     let deleting = report.confirmed || (planned && !asks(&spec));
+    let done_delete = delete && task.status == Status::Done;
+    let undone = undo.map(undo::outcome).transpose()?.flatten();
     let process = ProcessInfo {
         sampled_data: sample.to_owned(),
         sampled_timestamp: task.pin.map_or(0, |pin| pin.at_ms),
@@ -51,6 +54,8 @@ pub(super) fn view(task: &Task, units: &[Unit], may_read: bool, now_ms: i64) -> 
         eta_seconds,
         files,
         elapsed_ms: task.status.is_final().then_some(report.elapsed_ms),
+        undo_until_ms: Some(report.undo_until_ms).filter(|until| done_delete && undone.is_none() && *until > now_ms),
+        undone,
     };
     Ok(TaskInfo {
         id: task.id,

@@ -25,6 +25,8 @@ pub(crate) struct Report {
     pub(crate) deleted: u64,
     pub(crate) changed: u64,
     pub(crate) missing: u64,
+    /// Unix milliseconds until which it can be undone; 0: not at all.
+    pub(crate) undo_until_ms: i64,
     /// Milliseconds from the acceptance of the request that set it going (create, or confirm) to its end, by the
     /// server's monotonic clock; 0 until then.
     pub(crate) elapsed_ms: u64,
@@ -51,6 +53,14 @@ pub(crate) struct FileDone {
     pub(crate) sha256: String,
     /// Hex of the 128-bit sum.
     pub(crate) digest: String,
+}
+
+/// What an undo did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct UndoReport {
+    pub(crate) restored: u64,
+    pub(crate) changed_since: u64,
+    pub(crate) expired: u64,
 }
 
 /// Text for the catalog.

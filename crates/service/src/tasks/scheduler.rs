@@ -14,10 +14,11 @@ use knarr_catalog::tasks::{Status, Task};
 use knarr_engine::compute::Cancel;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::driver;
+use super::{driver, undo};
 use crate::Inner;
 
 /// Drivers of this process.
@@ -28,6 +29,8 @@ pub(crate) struct Scheduler {
     pub(super) running: Arc<Semaphore>,
     /// Scans and units at work.
     pub(super) units: Arc<Semaphore>,
+    /// Held by an undo, from its intent to its record, and while a task is dropped.
+    pub(super) undoing: tokio::sync::Mutex<()>,
     stop: CancellationToken,
     tracker: TaskTracker,
     /// Names this process in leases; a new one at every start, so that leases of the dead are told apart.
@@ -68,6 +71,7 @@ impl Scheduler {
             lanes: Lanes::default(),
             running: Arc::new(Semaphore::new(limit::TASKS_RUNNING)),
             units: Arc::new(Semaphore::new(limit::UNITS_RUNNING)),
+            undoing: tokio::sync::Mutex::default(),
             stop: CancellationToken::new(),
             tracker: TaskTracker::new(),
             holder: TaskId::random().to_string(),
@@ -81,6 +85,11 @@ impl Scheduler {
 
     pub(super) fn live(&self, id: TaskId) -> Option<Arc<Live>> {
         self.live.lock().get(&id).cloned()
+    }
+
+    /// Runs work that goes on though nobody waits for it; the end of the process does.
+    pub(super) fn spawn<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+        self.tracker.spawn(work)
     }
 
     /// Interrupts every driver and waits for all of them.
@@ -189,6 +198,7 @@ pub(crate) async fn resume(inner: &Arc<Inner>, tables: &HashSet<TableId>) -> Res
     }
     let (keeper, stop) = (inner.clone(), inner.tasks.stop.clone());
     inner.tasks.tracker.spawn(async move {
+        undo::catch_up(&keeper).await;
         while tokio::time::timeout(limit::MAINTENANCE_INTERVAL, stop.cancelled()).await.is_err() {
             keep(&keeper).await;
         }
@@ -196,8 +206,9 @@ pub(crate) async fn resume(inner: &Arc<Inner>, tables: &HashSet<TableId>) -> Res
     Ok(())
 }
 
-/// Fails tasks nobody confirmed in time, forgets old final ones.
+/// Fails tasks nobody confirmed in time, forgets old final ones, finishes undos.
 async fn keep(inner: &Arc<Inner>) {
+    undo::catch_up(inner).await;
     let retention = i64::try_from(inner.policy.retention.as_millis()).unwrap_or(i64::MAX);
     let before = inner.clock.now_ms().saturating_sub(retention);
     if let Err(error) = inner.catalog.expire_tasks(before, limit::TASKS_FINAL_PER_ACCOUNT).await {

@@ -1,15 +1,19 @@
 //! Between the management calls' shapes and the service's words.
 
 use knarr_base::clock::rfc3339;
+use knarr_base::id::TaskId;
 use knarr_base::object::{BucketName, ObjectKey};
 use knarr_base::right::{Grant, Right};
 use knarr_base::{Result, limit};
 use knarr_service::buckets::ObjectInfo;
 use knarr_service::keys::KeyInfo;
+use knarr_service::tasks::Undone;
 use serde::Serialize;
 
 use crate::http::request::{Args, required};
 use crate::json::{self, Value, invalid};
+use crate::vikingdb::convert::task;
+use crate::vikingdb::model;
 
 /// keys/create: the only answer that ever holds a secret.
 #[derive(Serialize)]
@@ -58,6 +62,18 @@ pub(super) struct Object<'a> {
     size: u64,
     etag: &'a str,
     last_modified: String,
+}
+
+/// tasks/undo.
+#[derive(Serialize)]
+pub(super) struct Undo {
+    task_id: String,
+    #[serde(flatten)]
+    undone: model::Undone,
+}
+
+pub(super) fn undo(id: TaskId, undone: &Undone) -> Undo {
+    Undo { task_id: id.to_string(), undone: task::undone(undone) }
 }
 
 pub(super) fn key(key: &KeyInfo) -> Key<'_> {

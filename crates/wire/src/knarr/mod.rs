@@ -1,9 +1,10 @@
-//! Our own management calls, `/knarr/v1/...`: access keys, buckets, objects. Signed, framed and failing exactly like
+//! Our own management calls, `/knarr/v1/...`: access keys, buckets, objects, tasks undone. Signed, framed and failing exactly like
 //! the vendor's calls.
 
 mod convert;
 mod keys;
 mod objects;
+mod tasks;
 
 use knarr_base::Result;
 use knarr_service::Service;
@@ -24,6 +25,7 @@ pub(crate) enum Call {
     ObjectInfo,
     GetObject,
     PutObject,
+    UndoTask,
 }
 
 const fn to(path: &'static str, rights: &'static str, call: Call) -> Route {
@@ -41,6 +43,7 @@ pub(crate) static ROUTES: &[Route] = &[
     to("/knarr/v1/objects/info", "read on the bucket", Call::ObjectInfo),
     to("/knarr/v1/objects/get", "read on the bucket", Call::GetObject),
     to("/knarr/v1/objects/put", "write on the bucket", Call::PutObject),
+    to("/knarr/v1/tasks/undo", "creator or admin, and write on the collection", Call::UndoTask),
 ];
 
 /// Runs one operation.
@@ -60,5 +63,6 @@ pub(crate) async fn dispatch(
         Call::ObjectInfo => objects::info(service, request).await,
         Call::GetObject => objects::get(service, request).await,
         Call::PutObject => objects::put(service, request, stream).await,
+        Call::UndoTask => tasks::undo(service, request).await,
     }
 }

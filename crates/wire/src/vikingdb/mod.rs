@@ -8,7 +8,7 @@ pub(crate) mod envelope;
 pub(crate) mod error;
 mod filter;
 mod indexes;
-mod model;
+pub(crate) mod model;
 pub(crate) mod request_id;
 mod routes;
 mod search;

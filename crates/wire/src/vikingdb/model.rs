@@ -196,4 +196,20 @@ pub(crate) struct Process<'a> {
     /// Absent until the task is final.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) elapsed_ms: Option<u64>,
+    /// filter_delete only: until when it can be undone; absent if it cannot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) undo_until: Option<String>,
+    /// filter_delete only: what undoing it did; absent if it was not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) undone: Option<Undone>,
+}
+
+/// Our extension: the counts add up to `total_deleted_count`.
+#[derive(Serialize)]
+pub(crate) struct Undone {
+    pub(crate) undo_time: String,
+    pub(crate) restored_count: u64,
+    /// Rows whose key was written since.
+    pub(crate) changed_count: u64,
+    pub(crate) expired_count: u64,
 }

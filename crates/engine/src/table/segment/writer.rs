@@ -133,6 +133,7 @@ impl SegmentWriter {
             meta_crc: crc32c::crc32c(&meta_file),
             mask: None,
             damaged: false,
+            restorable: Vec::new(),
         })
     }
 }

@@ -18,18 +18,18 @@ use crate::table::view::{Known, find_in_segments, look_up};
 use crate::table::{Deleted, Table};
 
 /// A table whose memtable is full after a few calls, with maintenance on.
-fn busy_world(dir: &std::path::Path) -> (World, Arc<Table>) {
+pub(super) fn busy_world(dir: &std::path::Path) -> (World, Arc<Table>) {
     let world = World::open(dir, OsDisk::shared(), TableId::random(), 40_000).expect("opens");
     world.tables.start_maintenance(Vec::new(), Arc::new(|_| true));
     let table = world.create(schema(KeyType::Int));
     (world, table)
 }
 
-fn rounds() -> i64 {
+pub(super) fn rounds() -> i64 {
     if long() { 400 } else { 40 }
 }
 
-fn compact_all(table: &Table) {
+pub(super) fn compact_all(table: &Table) {
     let view = table.view.load_full();
     let all: Vec<_> = view.version.segments.iter().map(|held| held.id()).collect();
     if !all.is_empty() {

@@ -13,7 +13,7 @@ use super::world::*;
 use crate::disk::OsDisk;
 use crate::disk::fault::{Fault, FaultDisk};
 use crate::error::{Error, Result};
-use crate::table::{Snapshot, Table};
+use crate::table::{Snapshot, Table, UNDO_UNIT};
 
 type Model = BTreeMap<Key, Row>;
 
@@ -27,6 +27,7 @@ enum Step {
     Flush,
     Snapshot,
     DeleteMatching(i64, i64),
+    Undo,
     Compact,
     Collect,
 }
@@ -44,6 +45,8 @@ const STORY: &[Step] = &[
     Step::Upsert(12, 18),
     Step::Flush,
     Step::Compact,
+    Step::Upsert(9, 11),
+    Step::Undo,
     Step::Collect,
     Step::Truncate,
     Step::Upsert(0, 5),
@@ -68,12 +71,14 @@ struct Story {
     table: Arc<Table>,
     truth: Truth,
     snapshot: Option<(Snapshot, Model)>,
+    /// What the task deleted and nobody wrote since.
+    taken: Model,
     round: i64,
 }
 
 impl Story {
     fn new(table: Arc<Table>) -> Self {
-        Self { table, truth: Truth::default(), snapshot: None, round: 0 }
+        Self { table, truth: Truth::default(), snapshot: None, taken: Model::new(), round: 0 }
     }
 
     /// Runs a step; on success the truth moves, on failure it becomes uncertain.
@@ -121,6 +126,14 @@ impl Story {
                 after.retain(|key, row| then.get(key) != Some(row) || !(low..high).contains(&row.n));
                 delete_matching(&self.table, snapshot, &n_between(low, high), 1).map(drop)
             }
+            Step::Undo => {
+                after.extend(self.taken.clone());
+                match self.table.undo(publication(1).task) {
+                    // The delete had failed.
+                    Err(Error::NotUndoable(_)) => return Ok(()),
+                    other => other.map(drop),
+                }
+            }
             Step::Compact => {
                 let view = self.table.view.load_full();
                 let all: Vec<_> = view.version.segments.iter().map(|held| held.id()).collect();
@@ -129,21 +142,35 @@ impl Story {
             Step::Collect => self.table.collect(&|_| true).map(drop),
         };
         match &result {
-            Ok(()) => self.truth = Truth { acked: after, maybe: None },
+            Ok(()) => self.moved(step, after),
             // A later success of another step shows that the failed one is out for good.
             Err(_) => self.truth.maybe = Some(after),
         }
         result
     }
 
-    /// After a failed task delete: what the engine says decides.
-    fn settle(&mut self, step: Step) {
+    fn moved(&mut self, step: Step, after: Model) {
+        let before = std::mem::take(&mut self.truth.acked);
         if matches!(step, Step::DeleteMatching(..)) {
-            let published = self.table.published(publication(1).task, 1).expect("the disk works again");
-            let maybe = self.truth.maybe.take().expect("it failed");
-            if published.is_some() {
-                self.truth.acked = maybe;
-            }
+            self.taken = before.into_iter().filter(|(key, _)| !after.contains_key(key)).collect();
+        } else {
+            // Nothing of it is deleted by key in this story.
+            self.taken.retain(|key, _| before.get(key) == after.get(key));
+        }
+        self.truth = Truth { acked: after, maybe: None };
+    }
+
+    /// After a failed task delete or undo: what the engine says decides.
+    fn settle(&mut self, step: Step) {
+        let unit = match step {
+            Step::DeleteMatching(..) => 1,
+            Step::Undo => UNDO_UNIT,
+            _ => return,
+        };
+        let published = self.table.published(publication(1).task, unit).expect("the disk works again");
+        let maybe = self.truth.maybe.take().expect("it failed");
+        if published.is_some() {
+            self.moved(step, maybe);
         }
     }
 

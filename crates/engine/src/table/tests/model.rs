@@ -11,13 +11,15 @@ use knarr_base::schema::{FieldType, PrimaryKey};
 use knarr_base::value::{Key, KeyType};
 use proptest::prelude::*;
 
+use super::undo::Deletions;
 use super::world::*;
 use crate::disk::OsDisk;
 use crate::error::Error;
+use crate::table::compact::Rewritten;
 use crate::table::{Snapshot, Table, Wanted};
 
 #[derive(Debug, Clone)]
-enum Op {
+pub(super) enum Op {
     Upsert {
         keys: Vec<i64>,
         n: i64,
@@ -33,6 +35,9 @@ enum Op {
     /// Merges the segments whose position has its bit set.
     Compact(u8),
     CompactWhenDue,
+    /// As `Compact`, but what it wrote is published by the next `EndCompact`.
+    BeginCompact(u8),
+    EndCompact,
     Collect,
     Wait(u64),
     AddField,
@@ -43,6 +48,9 @@ enum Op {
         low: i64,
         high: i64,
     },
+    /// Of one of the deletions that were not undone yet.
+    Undo(u8),
+    ForgetOverdue,
     Reopen,
 }
 
@@ -50,7 +58,7 @@ fn keys() -> impl Strategy<Value = Vec<i64>> {
     proptest::collection::btree_set(0i64..40, 1..20).prop_map(|keys| keys.into_iter().collect())
 }
 
-fn op() -> impl Strategy<Value = Op> {
+pub(super) fn op() -> impl Strategy<Value = Op> {
     let ttl = prop_oneof![4 => Just(0i64), 1 => 1i64..20];
     prop_oneof![
         8 => (keys(), 0i64..100, ttl.clone()).prop_map(|(keys, n, ttl)| Op::Upsert { keys, n, ttl }),
@@ -60,37 +68,43 @@ fn op() -> impl Strategy<Value = Op> {
         4 => Just(Op::Flush),
         3 => any::<u8>().prop_map(Op::Compact),
         1 => Just(Op::CompactWhenDue),
+        1 => any::<u8>().prop_map(Op::BeginCompact),
+        1 => Just(Op::EndCompact),
         1 => Just(Op::Collect),
         1 => (1u64..15).prop_map(Op::Wait),
         1 => Just(Op::AddField),
         2 => Just(Op::TakeSnapshot),
         3 => any::<bool>().prop_map(Op::Structures),
         3 => (0i64..100, 1i64..60).prop_map(|(low, width)| Op::DeleteMatching { low, high: low + width }),
+        1 => any::<u8>().prop_map(Op::Undo),
+        1 => Just(Op::ForgetOverdue),
         2 => Just(Op::Reopen),
     ]
 }
 
 #[derive(Debug, Clone, PartialEq)]
-struct Entry {
+pub(super) struct Entry {
     row: Row,
     seq: u64,
     expiry: i64,
 }
 
 impl Entry {
-    fn live(&self, now_ms: i64) -> bool {
+    pub(super) fn live(&self, now_ms: i64) -> bool {
         self.expiry == 0 || self.expiry > now_ms
     }
 }
 
-type Model = BTreeMap<Key, Entry>;
+pub(super) type Model = BTreeMap<Key, Entry>;
 
-struct Run {
+pub(super) struct Run {
     dir: tempfile::TempDir,
     world: World,
-    table: Arc<Table>,
+    pub(super) table: Arc<Table>,
     kind: KeyType,
-    model: Model,
+    pub(super) model: Model,
+    pub(super) deletions: Deletions,
+    compaction: Option<(Rewritten, Vec<u64>)>,
     /// Taken earlier, with what it must hold for ever.
     snapshot: Option<(Snapshot, Model)>,
     last_seq: u64,
@@ -104,14 +118,15 @@ impl Run {
         let world = World::new(dir.path());
         let table = world.create(if auto { auto_schema() } else { schema(kind) });
         let model = Model::new();
-        Self { dir, world, table, kind, model, snapshot: None, last_seq: 0, unit: 0, fields: 0 }
+        let (deletions, compaction) = (Deletions::default(), None);
+        Self { dir, world, table, kind, model, deletions, compaction, snapshot: None, last_seq: 0, unit: 0, fields: 0 }
     }
 
     fn auto(&self) -> bool {
         self.table.schema().primary_key() == PrimaryKey::Auto
     }
 
-    fn now(&self) -> i64 {
+    pub(super) fn now(&self) -> i64 {
         self.world.clock.now_ms()
     }
 
@@ -147,6 +162,7 @@ impl Run {
                 self.took_seq(seq);
                 for (at, (key, row)) in content.into_iter().enumerate() {
                     let key = if self.auto() { Key::Int((seq as i64) << 7 | at as i64) } else { key };
+                    self.deletions.wrote(&key);
                     self.model.insert(key, Entry { row, seq, expiry: self.expiry(*ttl) });
                 }
             }
@@ -156,12 +172,14 @@ impl Run {
                 let seq = wait(self.table.delete(keys.clone())).expect("deletes");
                 self.took_seq(seq);
                 keys.iter().for_each(|key| {
+                    self.deletions.wrote(key);
                     self.model.remove(key);
                 });
             }
             Op::Truncate => {
                 let seq = wait(self.table.truncate()).expect("truncates");
                 self.took_seq(seq);
+                self.deletions.wrote_all();
                 self.model.clear();
             }
             Op::Flush => self.table.flush().expect("flushes"),
@@ -169,6 +187,8 @@ impl Run {
             Op::CompactWhenDue => {
                 self.table.compact_while_due().expect("compacts");
             }
+            Op::BeginCompact(bits) => self.begin_compact(*bits),
+            Op::EndCompact => self.end_compact(),
             Op::Collect => {
                 self.table.collect(&|_| true).expect("collects");
             }
@@ -193,6 +213,8 @@ impl Run {
                 self.snapshot = Some((snapshot, content));
             }
             Op::DeleteMatching { low, high } => self.delete_matching(*low, *high),
+            Op::Undo(which) => self.undo(*which),
+            Op::ForgetOverdue => self.table.forget_overdue().expect("forgets"),
             Op::Reopen => self.reopen(),
         }
     }
@@ -210,6 +232,7 @@ impl Run {
         let expiry = self.expiry(ttl);
         self.took_seq(seq);
         for (key, city) in content {
+            self.deletions.wrote(&key);
             let entry = self.model.get_mut(&key).expect("checked");
             entry.row.city = city;
             entry.seq = seq;
@@ -219,12 +242,32 @@ impl Run {
         }
     }
 
-    fn compact(&mut self, bits: u8) {
+    /// Segments whose position has its bit set.
+    fn chosen(&self, bits: u8) -> Vec<u64> {
         let view = self.table.view.load_full();
         let chosen = view.version.segments.iter().enumerate().filter(|(at, _)| bits & (1 << (at % 8)) != 0);
-        let chosen: Vec<_> = chosen.map(|(_, held)| held.id()).collect();
+        chosen.map(|(_, held)| held.id()).collect()
+    }
+
+    fn compact(&mut self, bits: u8) {
+        let chosen = self.chosen(bits);
         if !chosen.is_empty() {
             self.table.compact(&chosen).expect("compacts or gives up");
+        }
+    }
+
+    fn begin_compact(&mut self, bits: u8) {
+        let (chosen, mut ids) = (self.chosen(bits), Vec::new());
+        if !chosen.is_empty() && self.compaction.is_none() {
+            let rewritten = self.table.rewrite(&chosen, &mut ids).expect("rewrites");
+            self.compaction = Some((rewritten.expect("they are there"), ids));
+        }
+    }
+
+    fn end_compact(&mut self) {
+        if let Some((rewritten, ids)) = self.compaction.take() {
+            self.table.replace(rewritten).expect("publishes or gives up");
+            self.table.give_back_segment_ids(ids);
         }
     }
 
@@ -235,13 +278,12 @@ impl Run {
         let counts = delete_matching(&self.table, snapshot, &n_between(low, high), self.unit).expect("deletes");
         let again = delete_matching(&self.table, snapshot, &n_between(low, high), self.unit);
         assert!(matches!(again, Err(Error::AlreadyPublished(p)) if p.deleted == counts.deleted), "{again:?}");
-        self.unit += 1;
-        let (mut deleted, mut changed, mut expired) = (0, 0, 0);
+        let mut taken = Model::new();
+        let (mut changed, mut expired) = (0, 0);
         for (key, entry) in &selected {
             match self.model.get(*key) {
                 Some(present) if present.seq == entry.seq && present.live(now) => {
-                    deleted += 1;
-                    self.model.remove(*key);
+                    taken.extend(self.model.remove_entry(*key));
                 }
                 // Whether an expired row is still there depends on compaction.
                 Some(present) if present.seq == entry.seq => {
@@ -252,12 +294,15 @@ impl Run {
                 _ => {}
             }
         }
+        let deleted = taken.len() as u64;
         assert_eq!(counts.changed_since, changed);
         assert!(
             (deleted..=deleted + expired).contains(&counts.deleted),
             "{counts:?}, {deleted} live, {expired} expired"
         );
         assert_eq!(counts.deleted + counts.changed_since + counts.missing, selected.len() as u64);
+        self.deletions.add(self.unit, counts.deleted, now, taken);
+        self.unit += 1;
     }
 
     fn reopen(&mut self) {
@@ -265,6 +310,8 @@ impl Run {
             self.table.pin(snapshot.version());
             ((snapshot.version(), snapshot.seq(), snapshot.at_ms()), model)
         });
+        // What it wrote is garbage now.
+        self.compaction = None;
         let (id, dir) = (self.world.id, self.dir.path());
         let now = self.now();
         self.world.tables.close();
@@ -294,6 +341,7 @@ impl Run {
             assert_eq!(fetch(&self.table, asked).expect("fetches"), expected, "{asked:?}");
         }
         let live = self.model.iter().filter(|(_, e)| e.live(now)).map(|(k, e)| (k.clone(), e.row.clone())).collect();
+        self.deletions.check(&self.table);
         super::search::check(&self.table, &live, self.last_seq as i64 * 7 + now / 1000);
         if let Some((snapshot, then)) = &self.snapshot {
             let found: BTreeMap<_, _> = scan(snapshot).expect("scans");
@@ -309,7 +357,7 @@ impl Run {
     }
 }
 
-fn run(kind: KeyType, auto: bool, ops: &[Op]) {
+pub(super) fn run(kind: KeyType, auto: bool, ops: &[Op]) {
     let mut run = Run::start(kind, auto);
     for op in ops {
         run.apply(op);
@@ -320,7 +368,7 @@ fn run(kind: KeyType, auto: bool, ops: &[Op]) {
     run.check_whole();
 }
 
-fn config() -> ProptestConfig {
+pub(super) fn config() -> ProptestConfig {
     ProptestConfig { cases: if long() { 2_000 } else { 40 }, ..ProptestConfig::default() }
 }
 

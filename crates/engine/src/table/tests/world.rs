@@ -242,12 +242,17 @@ pub(super) fn scan(snapshot: &Snapshot) -> Result<BTreeMap<Key, (Row, u64)>> {
     Ok(out)
 }
 
+/// A task of its own for each number.
 pub(super) fn publication(unit: u32) -> Publication {
-    Publication { task: TaskId::from_u128(7), unit, fence: 1 }
+    Publication { task: TaskId::from_u128(7000 + u128::from(unit)), unit, fence: 1 }
 }
 
+/// Seconds in which a task delete of these tests can be undone.
+pub(super) const UNDO_SECONDS: i64 = 60;
+
 pub(super) fn delete_matching(table: &Table, snapshot: &Snapshot, filter: &Filter, unit: u32) -> Result<Deleted> {
-    table.delete_matching(snapshot, filter, publication(unit), &Meter::new(), &Cancel::new())
+    let until_ms = table.clock.now_ms() + UNDO_SECONDS * 1000;
+    table.delete_matching(snapshot, filter, publication(unit), Some(until_ms), &Meter::new(), &Cancel::new())
 }
 
 /// Set for runs that may take minutes.

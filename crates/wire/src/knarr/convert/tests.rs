@@ -83,5 +83,8 @@ fn views_name_no_secret_but_a_new_one() {
     line(&|out| write(&BucketCreated { bucket: name.as_str(), created: true }, out));
     line(&|out| write(&[bucket_view(&name, NOW_MS)], out));
     line(&|out| write(&[object(&object_info)], out));
+    let undone = Undone { at_ms: NOW_MS, restored: 9, changed_since: 1, expired: 1 };
+    let id: TaskId = "0c2d9d04-5a3d-4f0a-9e0b-0123456789ab".parse().expect("an id");
+    line(&|out| write(&undo(id, &undone), out));
     golden("management.jsonl", String::from_utf8(out).expect("UTF-8").trim_end());
 }

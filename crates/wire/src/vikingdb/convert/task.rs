@@ -5,7 +5,7 @@ use knarr_base::filter::Filter;
 use knarr_base::id::{Name, TaskId};
 use knarr_base::object::ObjectPath;
 use knarr_base::{Error, Kind, Result, limit};
-use knarr_service::tasks::{CreateTask, Format, ProcessInfo, Status, TaskInfo, TaskQuery, TaskSpec};
+use knarr_service::tasks::{CreateTask, Format, ProcessInfo, Status, TaskInfo, TaskQuery, TaskSpec, Undone};
 
 use super::collection::from_texts;
 use super::stored;
@@ -184,7 +184,20 @@ fn process(info: &ProcessInfo, deletes: bool) -> Result<model::Process<'_>> {
         files: &info.files,
         bytes: info.bytes,
         elapsed_ms: info.elapsed_ms,
+        undo_until: info.undo_until_ms.map(rfc3339),
+        undone: info.undone.as_ref().map(undone),
     })
+}
+
+/// What an undo did.
+pub(crate) fn undone(undone: &Undone) -> model::Undone {
+    let Undone { at_ms, restored, changed_since, expired } = *undone;
+    model::Undone {
+        undo_time: rfc3339(at_ms),
+        restored_count: restored,
+        changed_count: changed_since,
+        expired_count: expired,
+    }
 }
 
 /// The vendor's word for a status.

@@ -280,7 +280,12 @@ fn views_have_the_vendors_shape() {
         elapsed_ms: Some(3000),
         ..confirm
     };
-    golden("task_delete_done.json", &shown(&info(DELETE, Status::Done, done)));
+    golden("task_delete_done.json", &shown(&info(DELETE, Status::Done, done.clone())));
+    let until = ProcessInfo { undo_until_ms: Some(NOW_MS + 60_000), ..done.clone() };
+    golden("task_delete_undoable.json", &shown(&info(DELETE, Status::Done, until)));
+    let undone = Undone { at_ms: NOW_MS + 9_000, restored: 8, changed_since: 2, expired: 1 };
+    let undone = ProcessInfo { undone: Some(undone), ..done };
+    golden("task_delete_undone.json", &shown(&info(DELETE, Status::Done, undone)));
     let running = ProcessInfo {
         sampled_data: "[]".to_owned(),
         sampled_timestamp: NOW_MS,
