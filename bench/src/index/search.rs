@@ -145,12 +145,12 @@ impl Ground<'_> {
         }
         cells.push(cell("default, keys and scores alone", "", Ask { bare: true, ..ask }));
         for (lie, shares) in [
-            (Lie::Chance, [(0.3, "0.7x at 0.95"), (0.03, "0.5x at 0.95"), (0.003, "1.0x at 0.95")]),
-            (Lie::Near, [(0.3, ""), (0.03, ""), (0.003, "")]),
-            (Lie::Far, [(0.3, ""), (0.03, ""), (0.003, "")]),
+            (Lie::Chance, [(0.3, "0.7x at 0.95"), (0.03, "0.5x at 0.95"), (0.003, "1.0x at 0.95"), (0.0003, "0.95")]),
+            (Lie::Near, [(0.3, "0.95"), (0.03, "0.95"), (0.003, "0.95"), (0.0003, "0.95")]),
+            (Lie::Far, [(0.3, "0.95"), (0.03, "0.95"), (0.003, "0.95"), (0.0003, "0.95")]),
         ] {
             for (share, reach) in shares {
-                let name = format!("{} %, {}", share * 100.0, lie.name());
+                let name = format!("{} %, {}", (share * 1e4_f64).round() / 100.0, lie.name());
                 cells.push(Cell { filter: Some((lie, share)), ..cell(&name, reach, ask) });
             }
         }

@@ -267,6 +267,9 @@ pub const INDEX_CELLS: usize = 4096;
 pub const INDEX_SEGMENT_ROWS: u32 = 10_000;
 /// Bytes of the vectors of a segment from which it then has one of its own: fewer are scanned in a tenth of a millisecond.
 pub const INDEX_SEGMENT_BYTES: usize = 1024 * 1024;
+/// Fields of an index whose codes are kept in memory in the order of the cells, for filters: some 36 bytes a row. Filters
+/// that name others are told more slowly.
+pub const INDEX_ARRANGED_FIELDS: usize = 16;
 /// Times as many cells would be wanted before they are trained again: all trainings together then cost little more
 /// than the last.
 pub const INDEX_RETRAIN_GROWTH: usize = 4;

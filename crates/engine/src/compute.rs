@@ -1,6 +1,6 @@
 //! CPU work leaves the async runtime here: a fixed number of threads, two lanes, bounded queues.
 //!
-//! Used by `bulk`, by the table's background work and by callers that decode or scan more than a few rows. A job must
+//! Used by `bulk`, by searches and by callers that decode or scan more than a few rows. A job must
 //! be short (a batch, not a table), because a job of the serving lane waits for those that run. A job never blocks on
 //! a store or on another job.
 
@@ -23,7 +23,7 @@ use crate::error::Error;
 pub enum Lane {
     /// Somebody waits for the answer of a request: taken first.
     Serve,
-    /// Tasks and maintenance.
+    /// Tasks.
     Background,
 }
 

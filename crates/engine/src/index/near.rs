@@ -259,7 +259,7 @@ impl<'a> Search<'a> {
             Passed::Each(test, count) => Allowed::Each(Box::new(Each {
                 search: self,
                 step,
-                in_order: arranged.is_some(),
+                in_order: arranged.is_some() && test.is_arranged(),
                 test,
                 count,
                 answer,

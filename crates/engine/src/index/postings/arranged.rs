@@ -1,19 +1,21 @@
 //! The codes of a segment's rows in the order in which its search structure has them.
 
+use knarr_base::limit;
+
 use super::Postings;
 use crate::error::Result;
 #[cfg(doc)]
 use crate::index::vector::Structure;
 
-/// Of every field with codes, two bytes of memory for each row, made from the files of both. Codes in the order of the rows
-/// cost a look in memory for each row of a cell; these lie side by side.
+/// Of fields with codes, two bytes of memory for each row, made from the files of both. Codes in the order of the rows cost a
+/// look in memory for each row of a cell; these lie side by side.
 pub(crate) struct Arranged {
     /// By column.
     fields: Vec<(usize, Box<[u16]>)>,
 }
 
 impl Arranged {
-    /// Reads all codes. `arrange` is [`Structure::arrange`], of the same segment.
+    /// Reads the codes of the first [`limit::INDEX_ARRANGED_FIELDS`]. `arrange` is [`Structure::arrange`], of the same segment.
     ///
     /// # Errors
     /// `Corrupt`, of codes or what `arrange` says; see [`Postings::prepare`].
@@ -28,13 +30,15 @@ impl Arranged {
                 let arranged = arrange(&|row| u16::from_le_bytes(codes[row as usize]))?;
                 fields.push((field.column(), arranged));
             }
+            if fields.len() == limit::INDEX_ARRANGED_FIELDS {
+                break;
+            }
         }
         Ok(Self { fields })
     }
 
-    /// Of a field with codes.
-    pub(super) fn codes(&self, column: usize) -> &[u16] {
-        let found = self.fields.iter().find(|(of, _)| *of == column);
-        &found.expect("all fields with codes are arranged").1
+    /// Of a field, if it is one of these.
+    pub(super) fn codes(&self, column: usize) -> Option<&[u16]> {
+        self.fields.iter().find(|(of, _)| *of == column).map(|(_, codes)| &**codes)
     }
 }

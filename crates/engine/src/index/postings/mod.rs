@@ -120,7 +120,7 @@ impl<'a> Answer<'a, '_> {
             let estimate = self.estimate(&test)?.min(most);
             // Asking the rows of one condition for another one takes longer than to meet rows in the order of the cells,
             // unless most of these would be met.
-            let few = if arranged.is_some() { few / FEW_PER_MET } else { few };
+            let few = if arranged.is_some() && test.is_arranged() { few / FEW_PER_MET } else { few };
             if estimate > few {
                 return Ok(Passed::Each(test, u32::try_from(estimate).unwrap_or(self.rows)));
             }

@@ -35,8 +35,17 @@ impl<'a> Test<'a> {
         })
     }
 
+    /// True if it can tell rows by their places.
+    pub(crate) fn is_arranged(&self) -> bool {
+        match self {
+            Test::Const(_) => true,
+            Test::All(tests) | Test::Any(tests) => tests.iter().all(Test::is_arranged),
+            Test::Probe(probe) => probe.arranged.is_some(),
+        }
+    }
+
     /// Which of the rows at `place` and after it pass, of those whose bit is set in `among`; `row` says their numbers. The
-    /// test was made with what is arranged.
+    /// test [is arranged](Test::is_arranged).
     pub(crate) fn stretch(&self, place: usize, row: &dyn Fn(u32) -> u32, among: u64) -> u64 {
         match self {
             Test::Const(value) => {
@@ -105,8 +114,8 @@ impl<'a> Test<'a> {
 /// Tells of a row whether it has one of some values of a field.
 pub(crate) struct Probe<'a> {
     codes: &'a [[u8; 4]],
-    /// The same in the order of the cells; empty if they are not arranged.
-    arranged: &'a [u16],
+    /// The same in the order of the cells, if they are arranged.
+    arranged: Option<&'a [u16]>,
     /// Codes whose values all are wanted.
     wanted: Codes,
     /// Codes of which some values are.
@@ -146,12 +155,13 @@ impl<'a> Probe<'a> {
         }
         listed.sort_unstable();
         let (wanted, unsure) = (Codes::of(&wanted), Codes::of(&unsure));
-        let arranged = arranged.map_or(&[][..], |arranged| arranged.codes(runs.field.column()));
+        let arranged = arranged.and_then(|arranged| arranged.codes(runs.field.column()));
         Ok(Some(Self { codes, arranged, wanted, unsure, listed, inverted: runs.inverted }))
     }
 
     fn stretch_at(&self, place: usize) -> &[u16; STRETCH] {
-        self.arranged[place..].first_chunk().expect("Structure::arrange leaves room after the last cell")
+        let codes = self.arranged.expect("Test::is_arranged was asked");
+        codes[place..].first_chunk().expect("Structure::arrange leaves room after the last cell")
     }
 
     fn stretch(&self, place: usize, row: &dyn Fn(u32) -> u32, among: u64) -> u64 {

@@ -43,12 +43,13 @@ pub(super) fn estimate(step: &Step<'_>) -> Result<Option<u64>> {
     let (mut sampled, mut passed, mut skip) = (0, 0, 0);
     first.each(|piece| {
         let Piece::List(list) = piece else { unreachable!("Runs::only_lists said so") };
-        let blocks: Vec<&[u8]> = list.chunks(LANES * ROW_BYTES).collect();
-        for block in blocks.iter().skip(skip).step_by(every) {
+        let blocks = list.chunks(LANES * ROW_BYTES);
+        let next = (skip + every - blocks.len() % every) % every;
+        for block in blocks.skip(skip).step_by(every) {
             sampled += block.len() / ROW_BYTES;
             passing(block, &tests, |_| passed += 1);
         }
-        skip = (skip + every - blocks.len() % every) % every;
+        skip = next;
     })?;
     Ok(Some(passed * first.rows / sampled.max(1) as u64))
 }

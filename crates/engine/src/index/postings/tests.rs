@@ -97,6 +97,7 @@ fn check_passed(passed: &Passed<'_>, expected: &Bits, order: &[Option<u32>], fil
                     assert_eq!(test.lanes(&rows, among), lanes.fold(0, |mask, lane| mask | 1 << lane), "{filter:?}");
                 }
             }
+            assert!(order.is_empty() || test.is_arranged(), "{filter:?}: so few fields all are");
             for from in (0..order.len()).step_by(LANES) {
                 let at = |lane: u32| order.get(from + lane as usize).copied().flatten();
                 let filled = (0..64).filter(|lane| at(*lane).is_some()).fold(0u64, |mask, lane| mask | 1 << lane);
@@ -342,6 +343,33 @@ fn strings_are_told_apart_whatever_their_length() {
         let found = check(&world, &self::texts("t", &[text]), &schema, &batches);
         assert_eq!(found.count() as usize, texts.iter().filter(|other| *other == text).count());
     }
+}
+
+/// Memory for codes is bounded: of the fields after the first few they are asked where they are.
+#[test]
+fn codes_of_the_first_fields_are_arranged() {
+    let name = |n: usize| format!("f{n:02}");
+    let names: Vec<String> = (0..=limit::INDEX_ARRANGED_FIELDS).map(name).collect();
+    let fields = names.iter().map(|name| field(name, FieldType::Int64));
+    let schema = Schema::new(std::iter::once(field("id", FieldType::Int64)).chain(fields).collect(), "id").unwrap();
+    let row = |n: i64| {
+        std::iter::once(Cell::Int(n)).chain((0..names.len() as i64).map(|at| Cell::Int(n % (at + 2)))).collect()
+    };
+    let rows: Vec<Row> = (0..100).map(row).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let world = world(&schema, &names, &[stored(&schema, &rows)]);
+    let arranged = arranged(&world.postings, &backwards(100));
+    let is_arranged = |filter: &Filter| {
+        let predicate = Predicate::compile(filter, &schema).unwrap();
+        let answer = world.postings.ask(&predicate, &schema).unwrap().unwrap();
+        let Passed::Each(test, _) = answer.passed(0, Some(&arranged)).unwrap() else { panic!("rows can be asked") };
+        test.is_arranged()
+    };
+    let (first, last) = (ints(names[0], [1]), ints(names[names.len() - 1], [1]));
+    assert!(is_arranged(&first) && !is_arranged(&last));
+    assert!(
+        !is_arranged(&Filter::And(vec![first.clone(), last.clone()])) && !is_arranged(&Filter::Or(vec![first, last]))
+    );
 }
 
 #[test]

@@ -28,10 +28,10 @@ impl Enough {
         Self { rows, allowed, walk: rows * share(all.rows), read: allowed * share(all.allowed), against: false }
     }
 
-    /// How many of `count` cells will be read, if rows lie as they did in training; some more.
+    /// How many of `count` cells will be read, if rows lie as they did in training; some more, and at least one.
     pub(super) fn cells(&self, count: usize) -> usize {
         let share = (self.walk / self.rows.max(1.0)).max(self.read / self.allowed.max(1.0));
-        ((share * SPARE * count as f32) as usize).min(count)
+        ((share * SPARE * count as f32) as usize).clamp(1, count)
     }
 
     /// Asked after every cell: `walked` rows were in those read, `read` of them may be found. A filter is judged by what

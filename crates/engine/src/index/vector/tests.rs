@@ -301,6 +301,8 @@ fn listed_rows_are_found_whatever_their_order() {
             let whole = world.exact(query, Allow::Only(&bits), K);
             let (hits, looked) = world.by(query, Allow::Few(&listed), plan(Way::Nearest, Effort::new(1e9, 1.0)));
             assert_eq!(hits, whole, "{distance:?}");
+            let (few, least) = world.by(query, Allow::Few(&listed), plan(Way::Nearest, Effort::new(1e-3, 1.0)));
+            assert!(least.scored < looked.scored && few.len() == K, "{distance:?}: {least:?} for nearly no effort");
             let (some, less) = world.by(query, Allow::Few(&listed), plan(Way::Nearest, Effort::default()));
             assert!(less.scored < looked.scored && some.len() == K, "{distance:?}: {less:?} of {looked:?}");
             listed.reverse();

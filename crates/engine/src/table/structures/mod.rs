@@ -68,7 +68,11 @@ impl Near {
     /// `Corrupt` if one of them is damaged.
     fn prepare(&self, posted: Option<&Arc<Posted>>) -> Result<()> {
         self.structure.prepare()?;
-        if let Some(posted) = posted.filter(|posted| self.arranged(posted).is_none()) {
+        let Some(posted) = posted else {
+            self.arranged.store(None);
+            return Ok(());
+        };
+        if self.arranged(posted).is_none() {
             let arranged = Arc::new(Arranged::new(&posted.postings, |code| self.structure.arrange(code))?);
             self.arranged.store(Some(Arc::new(ArrangedFor { posted: Arc::downgrade(posted), arranged })));
         }

@@ -57,10 +57,11 @@ fn write(table: &Table, versions: &Versions, writer: u64, random: &mut Random) {
     next.iter().for_each(|(key, version)| versions.acknowledged[*key as usize].store(*version, Ordering::Release));
 }
 
-/// A few keys' rows, which are all scored, or the nearest of all.
+/// The rows of a few keys, which are all scored, or the nearest of many or of all.
 fn question(random: &mut Random) -> (i64, Option<(i64, i64)>, Search) {
     let at = random.below((KEYS * STRIDE) as usize) as i64;
-    let range = (random.below(2) == 0).then_some((at, at + 10 * STRIDE.cast_signed()));
+    let keys = [None, None, Some(10), Some(10), Some(100), Some(600)][random.below(6)];
+    let range = keys.map(|keys: i64| (at, at + keys * STRIDE.cast_signed()));
     let filter = range.map_or(Filter::All, |(low, high)| n_between(low, high));
     let queries = vec![vector(at).map(|x| x as f32).to_vec()];
     let effort = Effort { candidates: limit::INDEX_SEF_DEFAULT as usize, exact_up_to: None, exact_up_to_ratio: None };
@@ -88,7 +89,10 @@ fn judge(table: &Table, versions: &Versions, random: &mut Random) {
         let mut possible = window(key).filter_map(|version| number(key, version));
         assert!(possible.any(fits), "row {key} at {score} of {at}, versions {:?}", window(key));
     }
-    let Some((low, high)) = range else { return };
+    // Of more rows than are asked for some are missing.
+    let Some((low, high)) = range.filter(|(low, high)| high - low <= LIMIT as i64 / 2 * STRIDE.cast_signed()) else {
+        return;
+    };
     for key in low.cast_unsigned() / STRIDE..=(high.cast_unsigned() / STRIDE).min(KEYS - 1) {
         let versions = window(key);
         let settled = versions.start() == versions.end();
