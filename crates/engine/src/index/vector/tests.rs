@@ -270,6 +270,27 @@ fn rows_told_in_the_order_of_the_cells_are_found() {
     }
 }
 
+/// Where a filter lets only rows through that are about as far away as each other, codes do not tell which are the best.
+#[test]
+fn rows_that_look_alike_against_the_query_are_all_scored() {
+    let (dim, rows) = (8, 20_000u32);
+    let world = World::new(Distance::Ip, dim, vectors(rows as usize, dim, 1, 1), 64);
+    for query in vectors(3, dim, 1, 2).chunks(dim) {
+        let bits = toward(&world, query, 0.1, false);
+        let whole = world.exact(query, Allow::Only(&bits), K);
+        let plan = through_cells(rows, bits.count(), K);
+        let asked = world.cells.ask(query);
+        let search = |bound| {
+            let found = world.structure.search(&world.cells, &asked, &world.batches(), Allow::Only(&bits), plan, bound);
+            found.unwrap()
+        };
+        let (hits, looked) = search(None);
+        assert_eq!(hits, whole);
+        assert_eq!(looked.scored, bits.count(), "{looked:?}");
+        assert!(search(Some(whole[4].score)).0.starts_with(&whole[..5]));
+    }
+}
+
 /// Rows of a cell ascend, so what a filter on their order lets through lies together in each: that must not be taken for more
 /// than it is.
 #[test]

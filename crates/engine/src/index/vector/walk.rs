@@ -11,8 +11,8 @@ use super::enough::Enough;
 use super::file::{CellView, Structure};
 use super::kernel::{Kernel, LANES, Probe, SCAN_BLOCKS, STRETCH, Width, prefetch};
 use super::plan::Plan;
-use super::search::{AHEAD, Best, FIRST_CELLS, Hit, Looked, Scorer};
-use super::{Allow, Batches, Bits, Pass, Query};
+use super::search::{AHEAD, Best, FIRST_CELLS, Hit, Looked, Scorer, exact};
+use super::{Allow, Batches, Bits, Pass, Query, flip};
 use crate::error::Result;
 
 /// Times the margin under a filter against the query: among very many rows that are nearly equal, the best by code are
@@ -31,6 +31,8 @@ const COUNTED_BLOCKS: usize = 4;
 /// If fewer than one of so many rows of a cell may be found, and these are known, their vectors are read instead of all
 /// codes: a vector has eight times the bytes of a code, and lies elsewhere.
 const SCORED_PART: usize = 12;
+/// Vectors that are read in their order in the time of one that lies anywhere.
+const ALIKE_PART: u64 = 4;
 /// Cells whose told rows are asked for ahead of the one that is read, and cells of which it is asked ahead where these are.
 const CELLS_AHEAD: usize = 5;
 const TABLE_AHEAD: usize = 10;
@@ -55,6 +57,13 @@ impl Structure {
         let mut walk = Walk::new(self, cells, query, vectors, allow, best);
         walk.dense = plan.here.allowed * DENSE_PART >= plan.here.rows;
         walk.run(plan)?;
+        walk.thin();
+        if walk.is_blurred(plan.here.allowed) {
+            let (allow, bound, looked) = (walk.allow, walk.exact.bound, walk.looked);
+            let mut hits = exact(cells.distance(), &query.vector, vectors, allow, plan.k)?;
+            hits.retain(|hit| flip(cells.distance(), hit.score) <= bound);
+            return Ok((hits, Looked { scored: plan.here.allowed as u32, ..looked }));
+        }
         Ok(walk.score())
     }
 }
@@ -90,6 +99,8 @@ struct Walk<'a> {
     caution: f32,
     /// See [`DENSE_PART`].
     dense: bool,
+    /// There were more candidates than may be.
+    too_many: bool,
 }
 
 impl<'a> Walk<'a> {
@@ -122,6 +133,7 @@ impl<'a> Walk<'a> {
             walked: 0,
             caution: 1.0,
             dense: false,
+            too_many: false,
         }
     }
 
@@ -140,7 +152,7 @@ impl<'a> Walk<'a> {
             }
             // A comparison with NaN is false: cells of no known order are read.
             let beyond = at >= FIRST_CELLS as usize && key_of(next) >= self.limit(slack);
-            if self.best.full() && (beyond || reached) {
+            if self.best.full() && (beyond || reached || (enough.against && self.too_many)) {
                 break;
             }
             if let Allow::Each(pass) = self.allow
@@ -345,14 +357,21 @@ impl<'a> Walk<'a> {
         let (limit, most) = (self.best.limit() + self.margin, limit::SEARCH_CANDIDATES + 4 * self.k);
         self.candidates.retain(|(key, _)| *key <= limit);
         if self.candidates.len() > most {
+            self.too_many = true;
             self.candidates.select_nth_unstable_by_key(most, |(key, row)| packed(*key, *row));
             self.candidates.truncate(most);
         }
     }
 
+    /// True if so many of the rows that may be found look alike by their codes, under a filter against the query, that
+    /// scoring all of them, in their order, takes no longer than scoring these.
+    fn is_blurred(&self, allowed: u64) -> bool {
+        let many = self.too_many || self.candidates.len() as u64 * ALIKE_PART > allowed;
+        self.caution > 1.0 && many
+    }
+
     /// Scores the candidates, nearest by code first, until no other can be among the best.
     fn score(mut self) -> (Vec<Hit>, Looked) {
-        self.thin();
         let (vectors, mut best) = (self.vectors, self.exact);
         self.candidates.sort_unstable_by_key(|(key, row)| packed(*key, *row));
         let rows = &self.candidates;
