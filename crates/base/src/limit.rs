@@ -252,7 +252,8 @@ pub const CANCEL_CHECK_ROWS: usize = 64 * 1024;
 pub const LIST_PAGE: usize = 1000;
 /// Tasks of a list answer that names no page size.
 pub const TASKS_PER_PAGE: u64 = 100;
-/// Final tasks kept per account; the oldest go first.
+/// Final tasks kept per account; the oldest go first. Deletes whose time to be undone is not over count apart, as many
+/// again.
 pub const TASKS_FINAL_PER_ACCOUNT: usize = 10_000;
 /// Time a final task is kept, unless the settings say otherwise.
 pub const TASK_RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);

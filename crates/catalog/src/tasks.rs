@@ -162,6 +162,17 @@ pub struct TaskQuery {
     pub limit: u64,
 }
 
+/// Which final tasks are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kept<'a> {
+    /// Those that ended then or later, in unix milliseconds;
+    pub since_ms: i64,
+    /// and of those the last of each account, so many.
+    pub per_account: usize,
+    /// Done ones of this kind that ended then or later count apart: other tasks do not push them out, nor they others.
+    pub apart: (&'a str, i64),
+}
+
 /// A move of a task; absent things stay as they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskChange {
@@ -284,11 +295,10 @@ impl Catalog {
         tx.end(dropped).await
     }
 
-    /// Removes final tasks that ended before `before_ms`, and of each account all but the `keep_per_account` that
-    /// ended last; how many.
-    pub async fn expire_tasks(&self, before_ms: i64, keep_per_account: usize) -> Result<u64, Error> {
+    /// Removes final tasks that are not to be kept, but none whose undo has begun and is not recorded; how many.
+    pub async fn expire_tasks(&self, kept: &Kept<'_>) -> Result<u64, Error> {
         let mut tx = self.write(Op::ExpireTasks).await?;
-        let expired = store::expire(&mut tx, before_ms, keep_per_account, self.now_ms()).await;
+        let expired = store::expire(&mut tx, kept, self.now_ms()).await;
         tx.end(expired).await
     }
 }

@@ -14,7 +14,7 @@ use crate::audit::Audit;
 use crate::collections::{CollectionChange, NewCollection};
 use crate::indexes::tests::new_index;
 use crate::indexes::{IndexChange, IndexKey};
-use crate::tasks::{NewTask, Status, Task, TaskChange};
+use crate::tasks::{Kept, NewTask, Status, Task, TaskChange};
 use crate::{Catalog, Error, FAILPOINTS, MasterKey, dialect};
 
 pub(crate) const START_MS: i64 = 1_700_000_000_000;
@@ -146,6 +146,11 @@ pub(crate) fn new_task(owner: &str) -> NewTask {
         spec: "{\"船\":\0}".into(),
         dedup: None,
     }
+}
+
+/// With no kind apart.
+pub(crate) fn kept(since_ms: i64, per_account: usize) -> Kept<'static> {
+    Kept { since_ms, per_account, apart: ("", i64::MAX) }
 }
 
 pub(crate) async fn made(catalog: &Catalog, new: NewTask) -> Task {
@@ -335,7 +340,7 @@ async fn write_once(catalog: &Catalog, op: &str, task: &Task, ended: &Task, fenc
         "save_report" => catalog.save_report(task.id, "{\"rows\":1}").await,
         "request_cancel" => catalog.request_cancel(task.id, note("task.cancel")).await.map(drop),
         "drop_task" => catalog.drop_task(ended.id, note("task.drop")).await,
-        "expire_tasks" => catalog.expire_tasks(i64::MAX, 0).await.map(drop),
+        "expire_tasks" => catalog.expire_tasks(&kept(i64::MAX, 0)).await.map(drop),
         "lease_unit" => catalog.lease_unit(task.id, 1, "w", START_MS + 1).await.map(drop),
         "renew_lease" => catalog.renew_lease(task.id, 0, fence, START_MS + 9).await.map(drop),
         "release_lease" => catalog.release_lease(task.id, 0, fence).await,

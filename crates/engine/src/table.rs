@@ -65,7 +65,7 @@ use crate::log::Log;
 use commit::Committer;
 use keeper::Keeper;
 use layout::Layout;
-use publish::CommitState;
+use publish::{Acknowledged, CommitState};
 use structures::Structures;
 use version::SegmentCache;
 use view::View;
@@ -203,6 +203,7 @@ pub struct Table {
     writer: Mutex<Writer>,
     updates: RwLock<()>,
     commit: Mutex<CommitState>,
+    acknowledged: Acknowledged,
     flushing: Mutex<()>,
     compacting: Mutex<()>,
     committer: Mutex<Option<Committer>>,
@@ -291,7 +292,7 @@ impl Table {
     /// Later manifests need not carry the publications of `task` any more, but for that of its undo. Nothing is
     /// written now.
     pub fn acknowledge(&self, task: TaskId) {
-        self.commit.lock().acknowledge(task, false);
+        self.acknowledged.lock().insert((task, false));
     }
 
     /// Keeps the files of a version until [`Table::unpin`]. Counted.

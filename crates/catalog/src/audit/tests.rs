@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::collections::CollectionChange;
 use crate::tasks::{Status, TaskChange};
-use crate::tests::{Home, START_MS, account, bucket, key, moved, new_collection, new_task, note, running};
+use crate::tests::{Home, START_MS, account, bucket, kept, key, moved, new_collection, new_task, note, running};
 
 #[tokio::test]
 async fn records_come_back_as_they_went() {
@@ -104,7 +104,7 @@ async fn audit_matches_history() {
     moved(&catalog, &task, TaskChange::to(Status::Done)).await;
     catalog.request_cancel(task.id, note("final")).await.unwrap();
     catalog.drop_task(task.id, note("task.drop")).await.unwrap();
-    catalog.expire_tasks(i64::MAX, 0).await.unwrap();
+    catalog.expire_tasks(&kept(i64::MAX, 0)).await.unwrap();
 
     let records = catalog.audit_list(0, 1000).await.unwrap();
     let actions: Vec<_> = records.iter().map(|record| record.action.as_str()).collect();

@@ -3,7 +3,7 @@
 use knarr_base::id::{AccountId, KeyId, TaskId};
 use sha2::{Digest, Sha256};
 
-use super::{CancelOutcome, Created, NewTask, Pin, Status, Task, TaskChange};
+use super::{CancelOutcome, Created, Kept, NewTask, Pin, Status, Task, TaskChange};
 use crate::audit::{self, Audit};
 use crate::dialect::{Columns, Connection, Row, bound, compared, stored};
 use crate::secret::hex;
@@ -221,22 +221,24 @@ pub(super) async fn remove(connection: &mut Connection, id: TaskId, audit: &Audi
     Ok(())
 }
 
-pub(super) async fn expire(
-    connection: &mut Connection,
-    before_ms: i64,
-    keep_per_account: usize,
-    now_ms: i64,
-) -> Result<u64, Error> {
+pub(super) async fn expire(connection: &mut Connection, kept: &Kept<'_>, now_ms: i64) -> Result<u64, Error> {
+    let (kind, since_ms) = kept.apart;
     let done = sqlx::query(
         "DELETE FROM tasks WHERE finished_ms IS NOT NULL AND (finished_ms < $1 OR id IN (
              SELECT id FROM (
-                 SELECT id, ROW_NUMBER() OVER (PARTITION BY account ORDER BY finished_ms DESC, created_n DESC) AS place
+                 SELECT id, ROW_NUMBER() OVER (
+                     PARTITION BY account, CASE WHEN kind = $3 AND status = $4 AND finished_ms >= $5 THEN 1 ELSE 0 END
+                     ORDER BY finished_ms DESC, created_n DESC
+                 ) AS place
                  FROM tasks WHERE finished_ms IS NOT NULL
              ) AS ranked WHERE place > $2
-         ))",
+         )) AND id NOT IN (SELECT task FROM undos WHERE done_ms IS NULL)",
     )
-    .bind(before_ms)
-    .bind(bound(keep_per_account as u64))
+    .bind(kept.since_ms)
+    .bind(bound(kept.per_account as u64))
+    .bind(kind)
+    .bind(Status::Done.name())
+    .bind(since_ms)
     .execute(&mut *connection)
     .await?;
     let expired = done.rows_affected();

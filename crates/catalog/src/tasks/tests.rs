@@ -3,7 +3,7 @@ use std::time::Duration;
 use knarr_base::Kind;
 
 use super::*;
-use crate::tests::{Home, START_MS, account, key, made, moved, new_task, note, running};
+use crate::tests::{Home, START_MS, account, kept, key, made, moved, new_task, note, running};
 use crate::units::Publish;
 
 #[test]
@@ -84,16 +84,51 @@ async fn ttl_and_quota() {
     catalog.create_task(new_task("a"), 4).await.unwrap();
 
     // They ended at +50, +60 and +70.
-    assert_eq!(catalog.expire_tasks(START_MS + 50, 10).await.unwrap(), 0);
-    assert_eq!(catalog.expire_tasks(START_MS + 51, 10).await.unwrap(), 1);
+    assert_eq!(catalog.expire_tasks(&kept(START_MS + 50, 10)).await.unwrap(), 0);
+    assert_eq!(catalog.expire_tasks(&kept(START_MS + 51, 10)).await.unwrap(), 1);
     assert_eq!(catalog.task(tasks[0].id).await.unwrap(), None);
     assert!(catalog.units(tasks[0].id).await.unwrap().is_empty());
     moved(&catalog, &other, TaskChange::to(Status::Done)).await;
-    assert_eq!(catalog.expire_tasks(0, 1).await.unwrap(), 1, "each account keeps its newest");
+    assert_eq!(catalog.expire_tasks(&kept(0, 1)).await.unwrap(), 1, "each account keeps its newest");
     assert_eq!(catalog.task(tasks[1].id).await.unwrap(), None);
     assert!(catalog.task(tasks[2].id).await.unwrap().is_some() && catalog.task(other.id).await.unwrap().is_some());
-    assert_eq!(catalog.expire_tasks(i64::MAX, 0).await.unwrap(), 2);
+    assert_eq!(catalog.expire_tasks(&kept(i64::MAX, 0)).await.unwrap(), 2);
     assert_eq!(catalog.open_tasks().await.unwrap().len(), 2, "unfinished ones stay for ever");
+}
+
+/// Other tasks do not take the undo of a recent delete along, and nothing takes one along that has begun.
+#[tokio::test]
+async fn deletes_that_can_be_undone_count_apart() {
+    let home = Home::new();
+    let catalog = home.open().await;
+    let ended = async |kind: &str, status| {
+        home.clock.advance(Duration::from_millis(10));
+        let task = made(&catalog, NewTask { kind: kind.to_owned(), ..new_task("a") }).await;
+        moved(&catalog, &task, TaskChange::to(status)).await.id
+    };
+    // They end at +10, +20, ...
+    let old = ended("filter_delete", Status::Done).await;
+    let failed = ended("filter_delete", Status::Fail).await;
+    let (first, second) = (ended("filter_delete", Status::Done).await, ended("filter_delete", Status::Done).await);
+    let exports = [ended("data_export", Status::Done).await, ended("data_export", Status::Done).await];
+    let there = async || {
+        let mut there = Vec::new();
+        for id in [old, failed, first, second, exports[0], exports[1]] {
+            there.push(catalog.task(id).await.unwrap().is_some());
+        }
+        there
+    };
+    let kept = Kept { apart: ("filter_delete", START_MS + 30), ..kept(0, 2) };
+    assert_eq!(catalog.expire_tasks(&kept).await.unwrap(), 2);
+    assert_eq!(there().await, [false, false, true, true, true, true]);
+
+    catalog.begin_undo(first, note("undo.intent")).await.unwrap();
+    let kept = Kept { per_account: 1, ..kept };
+    assert_eq!(catalog.expire_tasks(&kept).await.unwrap(), 1, "the older export");
+    assert_eq!(catalog.expire_tasks(&Kept { since_ms: i64::MAX, ..kept }).await.unwrap(), 2);
+    assert_eq!(there().await, [false, false, true, false, false, false], "its undo is under way");
+    catalog.finish_undo(first, Some("{}"), note("undo.done")).await.unwrap();
+    assert_eq!(catalog.expire_tasks(&Kept { since_ms: i64::MAX, ..kept }).await.unwrap(), 1);
 }
 
 #[tokio::test]

@@ -74,7 +74,8 @@ impl FaultDisk {
         state.fired = 0;
     }
 
-    /// The next call named `operation` ("write", "sync", "link", ...) on a path that contains `part` fails once.
+    /// The next call named `operation` ("write", "sync", "link", ...) on a path that contains `part` fails once. Of the
+    /// calls that change nothing only "read_at" can fail, and only so.
     pub fn fail_matching(&self, operation: &'static str, part: &'static str, fault: Fault) {
         let mut state = self.state.lock();
         state.fail_matching = Some((operation, part, fault));
@@ -150,21 +151,24 @@ impl State {
         {
             fault = Some(kind);
         }
-        let matches = |(wanted, part, kind): (&str, &str, Fault)| {
-            (wanted == operation && path.to_string_lossy().contains(part)).then_some(kind)
-        };
-        if let Some(kind) = self.fail_every_matching.and_then(matches) {
-            fault = Some(kind);
-        }
-        if let Some(kind) = self.fail_matching.and_then(matches) {
-            self.fail_matching = None;
-            fault = Some(kind);
-        }
+        fault = self.matching(operation, path).or(fault);
         if self.full && matches!(operation, "create" | "write") {
             fault = Some(Fault::Full);
         }
         self.fired += u64::from(fault.is_some());
         fault
+    }
+
+    fn matching(&mut self, operation: &str, path: &Path) -> Option<Fault> {
+        let matches = |(wanted, part, kind): (&str, &str, Fault)| {
+            (wanted == operation && path.to_string_lossy().contains(part)).then_some(kind)
+        };
+        let every = self.fail_every_matching.and_then(matches);
+        let once = self.fail_matching.and_then(matches);
+        if once.is_some() {
+            self.fail_matching = None;
+        }
+        once.or(every)
     }
 }
 
@@ -277,6 +281,12 @@ impl Disk for FaultDisk {
     }
 
     fn read_at(&self, path: &Path, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        let mut state = self.state.lock();
+        if let Some(fault) = state.matching("read_at", path) {
+            state.fired += 1;
+            return Err(fault.error());
+        }
+        drop(state);
         OsDisk.read_at(path, offset, buf)
     }
 

@@ -12,7 +12,7 @@ use super::commit::Change;
 use super::keeper::Keeper;
 use super::layout::{Layout, number_of};
 use super::memtable::Memtable;
-use super::publish::CommitState;
+use super::publish::{Acknowledged, CommitState};
 use super::record::{LoggedRows, decode_keys};
 use super::structures::Structures;
 use super::tables::Options;
@@ -57,6 +57,7 @@ impl Table {
             writer: Mutex::new(Writer { log: recovered.log, next_seq }),
             updates: RwLock::new(()),
             commit: Mutex::new(CommitState::default()),
+            acknowledged: Acknowledged::default(),
             flushing: Mutex::new(()),
             compacting: Mutex::new(()),
             committer: Mutex::new(None),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use knarr_base::id::TaskId;
-use parking_lot::MutexGuard;
+use parking_lot::{Mutex, MutexGuard};
 use roaring::RoaringBitmap;
 
 use super::layout::number_of;
@@ -24,15 +24,11 @@ use crate::error::{Error, Result};
 pub(super) struct CommitState {
     /// A manifest may or may not have landed.
     unsettled: bool,
-    /// Tasks whose publications the next manifest leaves out: their own, or that of their undo.
-    acknowledged: BTreeSet<(TaskId, bool)>,
 }
 
-impl CommitState {
-    pub(super) fn acknowledge(&mut self, task: TaskId, undo: bool) {
-        self.acknowledged.insert((task, undo));
-    }
-}
+/// Tasks whose publications the next manifest leaves out: their own, or (true) that of their undo. Behind a lock of its
+/// own, which nobody holds while it waits for a disk.
+pub(super) type Acknowledged = Mutex<BTreeSet<(TaskId, bool)>>;
 
 /// The right to publish.
 pub(super) struct Committing<'a> {
@@ -57,10 +53,10 @@ impl Committing<'_> {
         let current = table.view.load().version.clone();
         next.number = current.number + 1;
         next.next_segment = table.next_segment.load(Ordering::Acquire);
-        let acknowledged = &self.state.acknowledged;
+        let acknowledged = table.acknowledged.lock().clone();
         next.publications.retain(|(task, unit), _| !acknowledged.contains(&(*task, *unit == UNDO_UNIT)));
         self.put(&next)?;
-        self.state.acknowledged.clear();
+        table.acknowledged.lock().retain(|one| !acknowledged.contains(one));
         Ok(self.adopt(next))
     }
 

@@ -83,10 +83,11 @@ impl Held {
     }
 }
 
-/// Gives up what `gone` names: its rows stay dead. Segments that are spent then are for the caller to drop.
+/// Gives up what `gone` names, and the lists of what is damaged, of which nothing comes back: their rows stay dead.
+/// Segments that are spent then are for the caller to drop.
 pub(crate) fn forget(segments: &mut [Held], undoable: &mut Vec<Undoable>, gone: impl Fn(&Undoable) -> bool) {
     undoable.retain(|one| !gone(one));
     for held in segments {
-        held.restorable.retain(|restorable| undoable.iter().any(|one| one.task == restorable.task));
+        held.restorable.retain(|list| undoable.iter().any(|one| one.task == list.task && !one.damaged));
     }
 }

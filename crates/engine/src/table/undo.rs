@@ -57,7 +57,7 @@ impl Table {
 
     /// Later manifests need not carry what undoing `task` did any more. Nothing is written now.
     pub fn acknowledge_undo(&self, task: TaskId) {
-        self.commit.lock().acknowledge(task, true);
+        self.acknowledged.lock().insert((task, true));
     }
 
     /// Until when the deletion of `task` can be undone, in unix milliseconds; `None` if it cannot.
@@ -74,14 +74,17 @@ impl Table {
         self.forget_where(|one| one.task == task)
     }
 
-    /// Gives up what can not be undone any more.
+    /// Gives up what can not be undone any more: what is over, and the lists of what is damaged, which stays known as
+    /// that.
     pub(super) fn forget_overdue(&self) -> Result<()> {
         let now_ms = self.clock.now_ms();
         self.forget_where(|one| one.until_ms <= now_ms)
     }
 
     fn forget_where(&self, gone: impl Fn(&Undoable) -> bool) -> Result<()> {
-        if !self.view.load().version.undoable.iter().any(&gone) {
+        let version = self.view.load().version.clone();
+        let listed = |one: &Undoable| version.segments.iter().any(|held| held.restorable(one.task).is_some());
+        if !version.undoable.iter().any(|one| gone(one) || (one.damaged && listed(one))) {
             return Ok(());
         }
         let mut committing = self.lock_commit()?;
@@ -98,27 +101,25 @@ impl Table {
     /// The masks without the rows that come back, and the counts. The caller holds the commit lock: a write that comes
     /// now is newer than the undo, and hides the row as it hides any other.
     fn resurrect(&self, version: &Version, undoable: &Undoable, now_ms: i64) -> Result<(Vec<Remask>, Restored)> {
-        let view = self.view.load_full();
-        let lookup = Lookup::new(&view);
-        let mut written = Written::new(&lookup);
+        // Disks are read before the memtables are locked: writes, and reads behind them, stand still while they are.
+        let mut listed = listed(version, undoable.task, now_ms)?;
+        {
+            let view = self.view.load_full();
+            let lookup = Lookup::new(&view);
+            let mut written = Written::new(&lookup);
+            for Listed { held, rows, .. } in &mut listed {
+                let newer = written.among(held, rows)?;
+                *rows -= newer;
+            }
+        }
         let mut counts = Restored { expired: undoable.expired, ..Restored::default() };
         let mut changed = Vec::new();
-        for (at, held) in version.segments.iter().enumerate() {
-            let Some(restorable) = held.restorable(undoable.task) else { continue };
-            if held.segment.quarantined() {
-                return Err(Error::corrupt(format!("segment {}", held.id()), "it is quarantined"));
-            }
-            let Some(dead) = held.dead()? else { continue };
-            let mut back = &**restorable.rows() - &written.among(held, restorable.rows())?;
-            let expired = &back & &expired_rows(held, now_ms)?;
-            back -= &expired;
+        for Listed { at, dead, rows, expired, .. } in listed {
+            let back = &rows - &expired;
             counts.restored += back.len();
-            counts.expired += expired.len();
-            changed.push(Remask {
-                at,
-                dead: Some(dead - &back),
-                restorable: vec![(undoable.task, RoaringBitmap::new())],
-            });
+            counts.expired += rows.len() - back.len();
+            let restorable = vec![(undoable.task, RoaringBitmap::new())];
+            changed.push(Remask { at, dead: Some(dead - &back), restorable });
         }
         counts.changed_since = undoable.deleted.saturating_sub(counts.restored + counts.expired);
         Ok((changed, counts))
@@ -160,16 +161,47 @@ impl From<Restored> for Published {
     }
 }
 
-/// Rows that have expired, dead ones as well.
-fn expired_rows(held: &Held, now_ms: i64) -> Result<RoaringBitmap> {
+/// Rows of one segment that can be had back.
+struct Listed<'a> {
+    /// Its place among the segments.
+    at: usize,
+    held: &'a Held,
+    dead: &'a RoaringBitmap,
+    rows: RoaringBitmap,
+    /// Those of them that have expired.
+    expired: RoaringBitmap,
+}
+
+fn listed(version: &Version, task: TaskId, now_ms: i64) -> Result<Vec<Listed<'_>>> {
+    let mut all = Vec::new();
+    for (at, held) in version.segments.iter().enumerate() {
+        let Some(restorable) = held.restorable(task) else { continue };
+        if held.segment.quarantined() {
+            return Err(Error::corrupt(format!("segment {}", held.id()), "it is quarantined"));
+        }
+        let Some(dead) = held.dead()? else { continue };
+        let rows = (**restorable.rows()).clone();
+        let expired = expired_rows(held, &rows, now_ms)?;
+        all.push(Listed { at, held, dead, rows, expired });
+    }
+    Ok(all)
+}
+
+/// Those of `rows` that have expired. Batches without any of them are not looked at.
+fn expired_rows(held: &Held, rows: &RoaringBitmap, now_ms: i64) -> Result<RoaringBitmap> {
     let (meta, mut expired) = (held.segment.meta()?, RoaringBitmap::new());
     if meta.expiring == 0 || meta.first_expiry > now_ms {
         return Ok(expired);
     }
-    for (index, first) in held.segment.starts()?.iter().enumerate() {
+    let starts = held.segment.starts()?;
+    for (index, first) in starts.iter().enumerate() {
+        let end = starts.get(index + 1).copied().unwrap_or(held.segment.rows());
+        if rows.range_cardinality(*first..end) == 0 {
+            continue;
+        }
         if let Some(fresh) = unexpired(held, held.segment.scalars(index)?, now_ms)? {
             expired |= bitmap_of(&!&fresh, *first);
         }
     }
-    Ok(expired)
+    Ok(expired & rows)
 }

@@ -1,6 +1,7 @@
 //! One published state of a table: its segments, what is dead in them, its schema, its unacknowledged publications.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io::ErrorKind;
 use std::sync::{Arc, Weak};
 
 use arrow_schema::SchemaRef;
@@ -175,7 +176,7 @@ impl Version {
 pub(crate) fn read_manifest(disk: &dyn Disk, layout: &Layout, table: TableId, number: u64) -> Result<ManifestDisk> {
     let (path, what) = (layout.manifest(number), format!("manifest {number}"));
     let bytes = disk.read(&path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => Error::VersionMissing { table, version: number },
+        ErrorKind::NotFound => Error::VersionMissing { table, version: number },
         _ => Error::io(format!("reading {}", path.display()), error),
     })?;
     let manifest: ManifestDisk = MANIFEST.decode(&what, &bytes)?;
@@ -212,8 +213,9 @@ fn open_held(disk: &dyn Disk, layout: &Layout, entry: &SegmentDisk, schema: &Sch
     held
 }
 
-/// Reads which rows of a segment can be had back. What cannot be read is none of them from here on, and its task's
-/// deletion stays: a list that misses what was written since must never be read again.
+/// Reads which rows of a segment can be had back. What is damaged or gone is none of them from here on, and its task's
+/// deletion stays: a list that misses what was written since must never be read again. A disk that cannot be read now
+/// says nothing about the list and is an error.
 fn open_restorable(
     disk: &dyn Disk,
     layout: &Layout,
@@ -227,6 +229,9 @@ fn open_restorable(
         match mask::read(disk, layout, *place, entry.rows) {
             Ok(mask) if held.mask_damage.is_some() || all_dead(&mask.rows) => {
                 held.restorable.push(Restorable { task, mask });
+            }
+            Err(Error::Io { source, what }) if source.kind() != ErrorKind::NotFound => {
+                return Err(Error::Io { source, what });
             }
             read => {
                 let error = read.err().unwrap_or_else(|| Error::corrupt(format!("mask file {}", place.file), "rows"));

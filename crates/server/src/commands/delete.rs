@@ -53,6 +53,8 @@ struct Params<'a> {
     file_type: Option<FileFormat>,
 }
 
+const QUESTION: &str = "Delete them? They can be had back only for as long as the server's undo_days says.";
+
 pub(crate) fn run(args: &Args, client: &Client, out: &Output) -> Result<()> {
     let Args { collection, filter, yes, backup_to, format } = args;
     let params = Params {
@@ -72,7 +74,7 @@ pub(crate) fn run(args: &Args, client: &Client, out: &Output) -> Result<()> {
         let shown = preview(collection, &view);
         if *yes || view.process_info.total_filter_count == 0 {
             out.note(&shown);
-        } else if !output::ask(&format!("{shown}\nDelete them?"))? {
+        } else if !output::ask(&format!("{shown}\n{QUESTION}"))? {
             task::set_status(client, &id, "cancel")?;
             return Err(output::declined());
         }
@@ -97,7 +99,7 @@ fn summary(view: &View) -> String {
     }
     p.files.iter().for_each(|f| text.push_str(&format!("\n  {f}")));
     if let Some(until) = &p.undo_until {
-        text.push_str(&format!("\nuntil {until} `knarr task undo {}` brings them back", view.task_id));
+        text.push_str(&format!("\nat most until {until} `knarr task undo {}` brings them back", view.task_id));
     }
     text
 }

@@ -189,7 +189,7 @@ impl View {
             lines.push(format!("error: {}", p.err_msg));
         }
         if let Some(until) = &p.undo_until {
-            lines.push(format!("until {until} `knarr task undo {}` brings the rows back", self.task_id));
+            lines.push(format!("at most until {until} `knarr task undo {}` brings the rows back", self.task_id));
         }
         if let Some(undone) = &p.undone {
             lines.push(format!("undone {}: {}", undone.undo_time, undone.words()));

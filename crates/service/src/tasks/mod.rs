@@ -27,6 +27,8 @@ use crate::collections::CollectionRef;
 
 pub(crate) use api::doom_table;
 pub(crate) use scheduler::{Scheduler, resume};
+#[cfg(test)]
+pub(crate) use undo::catch_up;
 
 pub use knarr_catalog::tasks::Status;
 pub use knarr_engine::bulk::Format;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use knarr_base::id::{TableId, TaskId};
 use knarr_base::{Result, limit};
-use knarr_catalog::tasks::{Status, Task};
+use knarr_catalog::tasks::{Kept, Status, Task};
 use knarr_engine::compute::Cancel;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
@@ -29,8 +29,7 @@ pub(crate) struct Scheduler {
     pub(super) running: Arc<Semaphore>,
     /// Scans and units at work.
     pub(super) units: Arc<Semaphore>,
-    /// Held by an undo, from its intent to its record, and while a task is dropped.
-    pub(super) undoing: tokio::sync::Mutex<()>,
+    pub(crate) undoing: undo::Undoing,
     stop: CancellationToken,
     tracker: TaskTracker,
     /// Names this process in leases; a new one at every start, so that leases of the dead are told apart.
@@ -71,7 +70,7 @@ impl Scheduler {
             lanes: Lanes::default(),
             running: Arc::new(Semaphore::new(limit::TASKS_RUNNING)),
             units: Arc::new(Semaphore::new(limit::UNITS_RUNNING)),
-            undoing: tokio::sync::Mutex::default(),
+            undoing: undo::Undoing::default(),
             stop: CancellationToken::new(),
             tracker: TaskTracker::new(),
             holder: TaskId::random().to_string(),
@@ -210,8 +209,14 @@ pub(crate) async fn resume(inner: &Arc<Inner>, tables: &HashSet<TableId>) -> Res
 async fn keep(inner: &Arc<Inner>) {
     undo::catch_up(inner).await;
     let retention = i64::try_from(inner.policy.retention.as_millis()).unwrap_or(i64::MAX);
-    let before = inner.clock.now_ms().saturating_sub(retention);
-    if let Err(error) = inner.catalog.expire_tasks(before, limit::TASKS_FINAL_PER_ACCOUNT).await {
+    let window = i64::try_from(inner.policy.undo.as_millis()).unwrap_or(i64::MAX);
+    let now_ms = inner.clock.now_ms();
+    let kept = Kept {
+        since_ms: now_ms.saturating_sub(retention),
+        per_account: limit::TASKS_FINAL_PER_ACCOUNT,
+        apart: (super::DELETE, now_ms.saturating_sub(window)),
+    };
+    if let Err(error) = inner.catalog.expire_tasks(&kept).await {
         tracing::error!(%error, "old tasks could not be forgotten");
     }
     match inner.catalog.open_tasks().await {

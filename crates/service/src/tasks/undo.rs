@@ -3,9 +3,10 @@
 //! Wanted, published, recorded; a crash between any two of these is made up for by the next start, or by whoever asks
 //! again.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
 
-use knarr_base::id::{KeyId, TaskId};
+use knarr_base::id::{KeyId, TableId, TaskId};
 use knarr_base::right::Right;
 use knarr_base::{Error, Kind, Result};
 use knarr_catalog::audit::Audit;
@@ -14,11 +15,40 @@ use knarr_catalog::undos::Undo;
 use knarr_engine::Error as EngineError;
 use knarr_engine::compute::Lane;
 use knarr_engine::table::{Restored, Table};
+use parking_lot::Mutex;
 use serde_json::json;
+use tokio::sync::{Mutex as Turn, OwnedMutexGuard};
 
 use super::Undone;
 use super::report::{Report, UndoReport, from_text, to_text};
 use crate::{Inner, Principal, Service, blocking};
+
+/// One undo at a time per table, from its intent to its record, and none while a delete is dropped: one waits for its
+/// table on one thread of the pool, and others for it on none.
+#[derive(Default)]
+pub(crate) struct Undoing(Mutex<HashMap<TableId, Weak<Turn<()>>>>);
+
+impl Undoing {
+    pub(crate) async fn lock(&self, table: TableId) -> OwnedMutexGuard<()> {
+        self.turn(table).lock_owned().await
+    }
+
+    fn try_lock(&self, table: TableId) -> Option<OwnedMutexGuard<()>> {
+        self.turn(table).try_lock_owned().ok()
+    }
+
+    /// Kept for as long as somebody has it or waits for it.
+    fn turn(&self, table: TableId) -> Arc<Turn<()>> {
+        let mut turns = self.0.lock();
+        turns.retain(|_, turn| turn.strong_count() > 0);
+        let known = turns.get(&table).and_then(Weak::upgrade);
+        known.unwrap_or_else(|| {
+            let turn = Arc::default();
+            turns.insert(table, Arc::downgrade(&turn));
+            turn
+        })
+    }
+}
 
 impl Service {
     /// Brings back the rows that a finished filter_delete deleted, but for those whose key was written since, if only to
@@ -34,13 +64,16 @@ impl Service {
         by.need(Right::Write, &task.collection)?;
         let (inner, who) = (self.inner.clone(), by.key.clone());
         // Whoever asked may go away: what has begun is brought to its end.
-        let work = self.inner.tasks.spawn(async move { run(&inner, &task, &who).await });
+        let work = self.inner.tasks.spawn(async move {
+            let _turn = inner.tasks.undoing.lock(task.table).await;
+            run(&inner, &task, &who).await
+        });
         work.await.map_err(|e| Error::new(Kind::Internal, "an undo was lost").with_source(e))?
     }
 }
 
-/// Finishes what was begun and not recorded.
-pub(super) async fn catch_up(inner: &Arc<Inner>) {
+/// Finishes what was begun and not recorded, but for what is under way.
+pub(crate) async fn catch_up(inner: &Arc<Inner>) {
     let open = match inner.catalog.open_undos().await {
         Ok(open) => open,
         Err(error) => {
@@ -50,7 +83,8 @@ pub(super) async fn catch_up(inner: &Arc<Inner>) {
     };
     for undo in open {
         match finish(inner, undo.task).await {
-            Ok(()) => tracing::info!(task = %undo.task, "finished an undo"),
+            Ok(Some(_)) => tracing::info!(task = %undo.task, "finished an undo"),
+            Ok(None) => {}
             // It is recorded as such.
             Err(error) if error.kind() == Kind::Refused => {}
             Err(error) => {
@@ -61,20 +95,20 @@ pub(super) async fn catch_up(inner: &Arc<Inner>) {
     }
 }
 
-async fn finish(inner: &Arc<Inner>, id: TaskId) -> Result<()> {
-    match inner.catalog.task(id).await? {
-        Some(task) => run(inner, &task, &Audit::server()).await.map(drop),
-        None => Ok(()),
-    }
+/// `None`: the task is forgotten, or an undo of its table is under way, which may be this one.
+async fn finish(inner: &Arc<Inner>, id: TaskId) -> Result<Option<Undone>> {
+    let Some(task) = inner.catalog.task(id).await? else { return Ok(None) };
+    let Some(_turn) = inner.tasks.undoing.try_lock(task.table) else { return Ok(None) };
+    run(inner, &task, &Audit::server()).await.map(Some)
 }
 
 /// Forgets a task, and gives up the rows that it deleted: nobody can name it any more.
 pub(super) async fn drop_task(inner: &Arc<Inner>, task: &Task, audit: Audit) -> Result<()> {
-    let _no_undo = inner.tasks.undoing.lock().await;
-    inner.catalog.drop_task(task.id, audit).await?;
     if task.kind != super::DELETE {
-        return Ok(());
+        return Ok(inner.catalog.drop_task(task.id, audit).await?);
     }
+    let _no_undo = inner.tasks.undoing.lock(task.table).await;
+    inner.catalog.drop_task(task.id, audit).await?;
     let (tables, id, table) = (inner.tables.clone(), task.id, task.table);
     let given_up = blocking(move || {
         let table = tables.table(table)?;
@@ -95,11 +129,15 @@ pub(super) fn outcome(undo: &Undo) -> Result<Option<Undone>> {
     Ok(Some(Undone { at_ms, restored, changed_since, expired }))
 }
 
+/// The caller has the turn of the task's table.
 async fn run(inner: &Arc<Inner>, task: &Task, who: &KeyId) -> Result<Undone> {
-    let _one_at_a_time = inner.tasks.undoing.lock().await;
     let (catalog, id) = (&inner.catalog, task.id);
     let known = catalog.undo(id).await?;
     if let Some(done) = known.as_ref().map(outcome).transpose()?.flatten() {
+        // The process may have died right after the record. A table that is gone has nothing to leave out.
+        if let Ok(table) = inner.table(task.table).await {
+            table.acknowledge_undo(id);
+        }
         return Ok(done);
     }
     let audit = |outcome, detail| Audit { who: who.clone(), action: "undo", object: id.to_string(), detail, outcome };
@@ -124,7 +162,8 @@ async fn run(inner: &Arc<Inner>, task: &Task, who: &KeyId) -> Result<Undone> {
     fail::fail_point!("service::undo::after_record");
     table.acknowledge_undo(id);
     let recorded = catalog.undo(id).await?.map(|undo| outcome(&undo)).transpose()?.flatten();
-    recorded.ok_or_else(|| Error::new(Kind::Internal, "an undo was not recorded"))
+    // The task may be forgotten by now; what was done is true all the same.
+    Ok(recorded.unwrap_or_else(|| Undone { at_ms: inner.clock.now_ms(), restored, changed_since, expired }))
 }
 
 fn refused(why: impl Into<String>) -> Error {

@@ -8,9 +8,11 @@ use knarr_base::id::TaskId;
 use knarr_base::limit;
 use knarr_base::right::{Grant, Right};
 use knarr_base::value::Key;
+use knarr_catalog::audit::Audit;
 
-use super::harness::{Bed, admin, city, delete, example, export, named, principal, users_below};
-use crate::tasks::{Status, Undone};
+use super::harness::{Bed, admin, city, delete, example, export, named, principal, row, users_below};
+use crate::collections::RowWrite;
+use crate::tasks::{CreateTask, Status, Undone, catch_up};
 use crate::{Principal, Service};
 
 /// A bed with rows 0..100 whose first ten are deleted by a task.
@@ -69,6 +71,57 @@ async fn many_who_ask_at_once_get_one_answer() {
     let answers: Vec<Undone> = answers.into_iter().map(|answer| answer.expect("undone")).collect();
     assert!(answers.iter().all(|answer| *answer == answers[0] && answer.restored == 10), "{answers:?}");
     assert_eq!(bed.present(&by, 0..100).await.len(), 100);
+}
+
+/// Fails instead of waiting for ever.
+async fn soon<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(20), work).await.expect("waits for nobody")
+}
+
+/// An undo may wait long for a busy table; only those of the same table wait behind it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_undo_that_waits_holds_nobody_else_up() {
+    let (bed, by, id) = deleted().await;
+    let plain = bed.create(&by, export(Filter::All)).await.expect("created");
+    bed.wait(&by, plain, &[Status::Done]).await;
+    let (service, inner) = (&bed.service, &bed.service.inner);
+    service.create_collection(&by, example("other")).await.expect("created");
+    let rows = format!("[{}]", row(1, 1, "a"));
+    service.upsert(&by, &named("other"), RowWrite::new(&rows, 0)).await.expect("upsert");
+    let spec = delete(users_below(10), false);
+    let new = CreateTask { collection: named("other"), spec, params: "{}".into(), dedup: None };
+    let other = service.create_task(&by, new).await.expect("created");
+    bed.wait(&by, other, &[Status::Done]).await;
+
+    let table = inner.catalog.task(id).await.expect("reads").expect("there").table;
+    let turn = inner.tasks.undoing.lock(table).await;
+    soon(service.drop_task(&by, plain)).await.expect("dropped");
+    assert_eq!(soon(service.undo_task(&by, other)).await.expect("undone").restored, 1);
+    soon(service.drop_task(&by, other)).await.expect("dropped");
+    let audit =
+        Audit { who: Audit::server(), action: "undo", object: id.to_string(), detail: "{}".into(), outcome: "intent" };
+    inner.catalog.begin_undo(id, audit).await.expect("noted");
+    soon(catch_up(inner)).await;
+    assert_eq!(inner.catalog.open_undos().await.expect("reads").len(), 1, "somebody is at it");
+    assert_eq!(bed.present(&by, 0..100).await.len(), 90);
+    drop(turn);
+    catch_up(inner).await;
+    assert!(inner.catalog.open_undos().await.expect("reads").is_empty());
+    assert_eq!(bed.present(&by, 0..100).await.len(), 100);
+}
+
+/// What is recorded need not stay in the table, also where the process ended before a manifest was written without it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn asking_again_lets_the_table_forget() {
+    let (bed, by, id) = deleted().await;
+    let undone = bed.service.undo_task(&by, id).await.expect("undone");
+    let bed = bed.restart().await;
+    let table = bed.service.inner.collection(&by, Right::Read, &named("example")).await.expect("there").table;
+    assert!(table.undone(id).expect("reads").is_some());
+    assert_eq!(bed.service.undo_task(&by, id).await.expect("the same"), undone);
+    let next = bed.create(&by, delete(users_below(5), false)).await.expect("created");
+    bed.wait(&by, next, &[Status::Done]).await;
+    assert_eq!(table.undone(id).expect("reads"), None);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -294,6 +294,142 @@ fn a_damaged_list_only_refuses_the_undo() {
     check_lists(&table);
 }
 
+/// Of a damaged list nothing comes back, so it keeps no rows on the disk; that it is damaged stays known.
+#[test]
+fn a_damaged_list_takes_no_space() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let world = World::new(dir.path());
+    let table = world.create(schema(KeyType::Int));
+    upsert_ints(&table, 0..10);
+    table.flush().expect("flushes");
+    upsert_ints(&table, 10..30);
+    delete(&table, 0, 20, 1);
+    let places = |table: &Table| -> Vec<_> {
+        let lists =
+            table.view.load().version.segments.iter().flat_map(|held| held.restorable.clone()).collect::<Vec<_>>();
+        lists.iter().map(|list| list.mask.place).collect()
+    };
+    let place = places(&table)[1];
+    let (file, id) = (table.layout.mask(place.file), world.id);
+    assert_eq!((places(&table).len(), table.stats().segments), (2, 2));
+    drop((table, world));
+    let mut bytes = std::fs::read(&file).expect("reads");
+    bytes[place.offset as usize + 9] ^= 1;
+    std::fs::write(&file, bytes).expect("writes");
+
+    for _ in 0..2 {
+        let world = World::open(dir.path(), OsDisk::shared(), id, 1 << 20).expect("opens");
+        let table = world.tables.table(id).expect("opens");
+        table.forget_overdue().expect("forgets");
+        assert_eq!((places(&table).len(), table.stats().segments), (0, 1));
+        assert_eq!(table.undo(task(1)).map_err(|error| error.kind()), Err(Kind::Corrupt));
+        assert_eq!(present(&table, 0..30), (20..30).collect::<Vec<_>>());
+        let number = table.stats().manifest_version;
+        table.forget_overdue().expect("forgets");
+        assert_eq!(table.stats().manifest_version, number, "there is nothing to forget any more");
+        check_lists(&table);
+    }
+}
+
+/// A disk that does not answer for a moment says nothing about a list: nobody loses an undo to it.
+#[test]
+fn a_list_that_cannot_be_read_now_is_not_given_up() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let world = World::new(dir.path());
+    let table = world.create(schema(KeyType::Int));
+    upsert_ints(&table, 0..50);
+    delete(&table, 0, 10, 1);
+    delete(&table, 10, 20, 2);
+    // The second delete wrote the dead rows anew, but not the list of the first.
+    let version = table.view.load().version.clone();
+    let held = &version.segments[0];
+    let place = held.restorable(task(1)).expect("is kept").mask.place;
+    assert_ne!(place.file, held.mask.as_ref().expect("has dead rows").place.file);
+    let name: &'static str =
+        table.layout.mask(place.file).file_name().expect("a file").to_string_lossy().into_owned().leak();
+    let (list, id) = (table.layout.mask(place.file), world.id);
+    drop((version, table, world));
+
+    let disk = FaultDisk::new(dir.path());
+    let world = World::open(dir.path(), disk.clone(), id, 1 << 20).expect("opens");
+    disk.fail_matching("read_at", name, Fault::Eio);
+    let error = world.tables.table(id).expect_err("what can be had back is not known");
+    assert_eq!(error.kind(), Kind::Unavailable, "{error:?}");
+    let table = world.tables.table(id).expect("the disk answers again");
+    assert_eq!(table.undo(task(1)).expect("undoes").restored, 10);
+    assert_eq!(present(&table, 0..50), (0..10).chain(20..50).collect::<Vec<_>>());
+
+    delete(&table, 0, 10, 3);
+    delete(&table, 30, 40, 4);
+    let held = table.view.load().version.segments[0].clone();
+    let gone = table.layout.mask(held.restorable(task(3)).expect("is kept").mask.place.file);
+    assert_ne!(gone, list);
+    drop((held, table, world));
+    std::fs::remove_file(gone).expect("removes");
+    let world = World::open(dir.path(), OsDisk::shared(), id, 1 << 20).expect("opens");
+    let table = world.tables.table(id).expect("a list that is gone keeps nobody out");
+    assert_eq!(table.undo(task(3)).map_err(|error| error.kind()), Err(Kind::Corrupt));
+    assert_eq!(table.undo(task(4)).expect("undoes").restored, 10);
+}
+
+/// Segments are read before the memtables are locked: whoever writes does not wait for a disk.
+#[test]
+fn an_undo_reads_segments_without_a_lock_on_writes() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let world = World::new(dir.path());
+    let table = world.create(schema(KeyType::Int));
+    let content: Vec<_> = (0..50).map(|n| (int(n), row(n))).collect();
+    wait(table.upsert(rows(&table.schema(), &content), 5)).expect("upserts");
+    delete(&table, 0, 50, 1);
+    let file = table.layout.segment(table.view.load().version.segments[0].id());
+    let id = world.id;
+    drop((table, world));
+    let mut bytes = std::fs::read(&file).expect("reads");
+    let quarter = bytes.len() / 4;
+    bytes[quarter..3 * quarter].iter_mut().for_each(|byte| *byte ^= 1);
+    std::fs::write(&file, bytes).expect("writes");
+
+    let world = World::open(dir.path(), OsDisk::shared(), id, 1 << 20).expect("opens");
+    world.clock.advance(Duration::from_secs(6));
+    let table = world.tables.table(id).expect("opens");
+    let view = table.view.load_full();
+    let writing = view.memtable.write();
+    let (said, heard) = std::sync::mpsc::channel();
+    let other = table.clone();
+    let undoing = thread::spawn(move || said.send(other.undo(task(1)).map_err(|error| error.kind())));
+    let heard = heard.recv_timeout(Duration::from_secs(10));
+    drop(writing);
+    undoing.join().expect("ends").expect("is heard");
+    assert_eq!(heard, Ok(Err(Kind::Corrupt)), "it had looked at the rows");
+}
+
+/// Nobody who acknowledges waits for a publication.
+#[test]
+fn an_acknowledgement_waits_for_no_disk() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let world = World::new(dir.path());
+    let table = world.create(schema(KeyType::Int));
+    upsert_ints(&table, 0..20);
+    delete(&table, 0, 10, 1);
+    table.undo(task(1)).expect("undoes");
+    let publishing = table.lock_commit().expect("locks");
+    let (said, heard) = std::sync::mpsc::channel();
+    let other = table.clone();
+    let acknowledging = thread::spawn(move || {
+        other.acknowledge(task(1));
+        other.acknowledge_undo(task(1));
+        said.send(()).expect("is heard");
+    });
+    let heard = heard.recv_timeout(Duration::from_secs(10));
+    drop(publishing);
+    acknowledging.join().expect("ends");
+    heard.expect("did not wait");
+    delete(&table, 10, 11, 2);
+    assert_eq!(table.undone(task(1)).expect("reads"), None);
+    assert_eq!(table.published(task(1), 1).expect("reads"), None);
+    assert!(table.published(task(2), 2).expect("reads").is_some());
+}
+
 /// An answer that got lost on the way: read back, never applied twice, and forgotten when it was acknowledged.
 #[test]
 fn a_lost_answer_is_read_back() {
