@@ -193,13 +193,14 @@ mod tests {
         let query = shape.rows(9, 0, 100).next().unwrap();
         let own = query.centre;
         for lie in [Lie::Chance, Lie::Near, Lie::Far] {
-            for share in [0.3, 0.03, 0.003] {
+            // Of 200,000 rows the last is sixty, give or take their root.
+            for (share, off) in [(0.3, 0.2), (0.03, 0.2), (0.003, 0.2), (0.0003, 0.6)] {
                 for turn in 0..6 {
                     let draw = |turn| Filter::draw(lie, share, &query.vector, Distance::L2, &shape, [1, turn]);
                     let filter = draw(turn);
                     let (bits, text) = (filter.bits(&columns), filter.json().to_string());
                     let got = f64::from(bits.count()) / 200_000.0;
-                    assert!((got / share - 1.0).abs() < 0.2, "{lie:?} {share} turn {turn}: {got}, {text}");
+                    assert!((got / share - 1.0).abs() < off, "{lie:?} {share} turn {turn}: {got}, {text}");
                     assert!((0..200_000).all(|row| bits.contains(row) == filter.matches(&columns, row as usize)));
                     assert_ne!(text, draw(turn + 6).json().to_string(), "a fresh value each time");
                     let mut rows = (0..200_000).filter(|row| usize::from(columns.centre[*row]) == own);

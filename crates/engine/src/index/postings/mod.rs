@@ -43,7 +43,7 @@ use super::vector::Bits;
 use crate::error::{Error, Result};
 use crate::filter::Predicate;
 
-/// Times as many rows are listed at once than after a condition on each.
+/// So many times more rows are listed where that is all than where each has to be asked another condition.
 const FEW_PER_MET: u64 = 12;
 /// Rows of one condition are listed if the others may leave a part of them that is still few.
 const LISTED_PER_FEW: u64 = 16;

@@ -1,6 +1,6 @@
 //! Telling of single rows whether they pass, by the codes of their values: for whoever meets few rows of many.
 
-use std::ops::Range;
+use std::ops::{BitAnd, BitOr, Not, Range};
 
 use knarr_base::limit;
 
@@ -12,7 +12,7 @@ use crate::index::vector::LANES;
 use crate::index::vector::kernel::{Kernel, STRETCH, prefetch};
 
 /// Rows that are tested for an estimate.
-const SAMPLE: u32 = 512;
+pub(super) const SAMPLE: u32 = 512;
 
 /// What every row can be asked.
 pub(crate) enum Test<'a> {
@@ -47,20 +47,7 @@ impl<'a> Test<'a> {
     /// Which of the rows at `place` and after it pass, of those whose bit is set in `among`; `row` says their numbers. The
     /// test [is arranged](Test::is_arranged).
     pub(crate) fn stretch(&self, place: usize, row: &dyn Fn(u32) -> u32, among: u64) -> u64 {
-        match self {
-            Test::Const(value) => {
-                if *value {
-                    among
-                } else {
-                    0
-                }
-            }
-            Test::All(tests) => {
-                tests.iter().fold(among, |left, test| if left == 0 { 0 } else { test.stretch(place, row, left) })
-            }
-            Test::Any(tests) => tests.iter().fold(0, |found, test| found | test.stretch(place, row, among & !found)),
-            Test::Probe(probe) => probe.stretch(place, row, among),
-        }
+        self.told(among, &|probe, among| probe.stretch(place, row, among))
     }
 
     /// Asks for the codes at `place` and after it.
@@ -74,19 +61,23 @@ impl<'a> Test<'a> {
 
     /// Which of some rows pass, of those whose bit is set in `among`.
     pub(crate) fn lanes(&self, rows: &[u32; LANES], among: u16) -> u16 {
+        self.told(among, &|probe, among| probe.lanes(rows, among))
+    }
+
+    /// The bits of `among` that `ask` leaves, which asks single probes.
+    fn told<M>(&self, among: M, ask: &impl Fn(&Probe<'a>, M) -> M) -> M
+    where
+        M: Copy + Default + PartialEq + BitAnd<Output = M> + BitOr<Output = M> + Not<Output = M>,
+    {
+        let none = M::default();
         match self {
-            Test::Const(value) => {
-                if *value {
-                    among
-                } else {
-                    0
-                }
-            }
+            Test::Const(true) => among,
+            Test::Const(false) => none,
             Test::All(tests) => {
-                tests.iter().fold(among, |left, test| if left == 0 { 0 } else { test.lanes(rows, left) })
+                tests.iter().fold(among, |left, test| if left == none { none } else { test.told(left, ask) })
             }
-            Test::Any(tests) => tests.iter().fold(0, |found, test| found | test.lanes(rows, among & !found)),
-            Test::Probe(probe) => probe.lanes(rows, among),
+            Test::Any(tests) => tests.iter().fold(none, |found, test| found | test.told(among & !found, ask)),
+            Test::Probe(probe) => ask(probe, among),
         }
     }
 

@@ -5,14 +5,12 @@ use std::ops::Range;
 use super::field::Piece;
 use super::keys;
 use super::plan::{Runs, Step};
-use super::probe::{Probe, Test};
+use super::probe::{Probe, SAMPLE, Test};
 use crate::error::Result;
 use crate::index::vector::{Bits, LANES};
 
 /// So many rows of lists are added in the time in which the value of one other row is looked up.
 const ENTRIES_PER_PROBE: u64 = 2;
-/// Rows that are asked for an estimate: some more, if they do not fill blocks.
-const SAMPLE: u64 = 512;
 const ROW_BYTES: usize = size_of::<u32>();
 
 /// The rows of a segment of `rows` rows for which the step holds.
@@ -29,7 +27,7 @@ pub(super) fn list(step: &Step<'_>) -> Result<Option<Vec<u32>>> {
     match step {
         Step::Const(false) => Ok(Some(Vec::new())),
         Step::Runs(runs) if runs.only_lists() && runs.once() => list_if(runs, &[]).map(Some),
-        Step::And(parts) => Ok(shortest(parts)?.map(|(first, tests)| list_if(first, &tests)).transpose()?),
+        Step::And(parts) => shortest(parts)?.map(|(first, tests)| list_if(first, &tests)).transpose(),
         _ => Ok(None),
     }
 }
@@ -39,7 +37,7 @@ pub(super) fn list(step: &Step<'_>) -> Result<Option<Vec<u32>>> {
 pub(super) fn estimate(step: &Step<'_>) -> Result<Option<u64>> {
     let Step::And(parts) = step else { return Ok(None) };
     let Some((first, tests)) = shortest(parts)? else { return Ok(None) };
-    let every = first.rows.div_ceil(SAMPLE).max(1) as usize;
+    let every = first.rows.div_ceil(SAMPLE.into()).max(1) as usize;
     let (mut sampled, mut passed, mut skip) = (0, 0, 0);
     first.each(|piece| {
         let Piece::List(list) = piece else { unreachable!("Runs::only_lists said so") };

@@ -413,7 +413,7 @@ impl Structure {
         let (first, rows, crc) = self.entry(cell);
         let (lines, blocks) = (self.lines_of(cell), self.blocks_of(cell));
         let view = CellView { place: first * LANES, rows, lines, blocks };
-        // What a cell each of whose rows has an owner looks like was checked.
+        // Whoever found the owners of all rows checked every cell.
         if self.owners.get().is_none() && !self.verified[cell].load(Ordering::Relaxed) {
             if crc32c::crc32c_append(crc32c::crc32c(lines), blocks) != crc {
                 return Err(Error::corrupt(&self.what, format!("checksum of cell {cell}")));
